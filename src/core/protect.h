@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The protect role: judges what clients send to a protected service (design: verify the SYN, then in
+ * integrity mode the first payload). Pure: no I/O, no clock; one instance per worker, no locks. */
+#ifndef KNOCKGW_CORE_PROTECT_H
+#define KNOCKGW_CORE_PROTECT_H
+
+#include <stdint.h>
+
+#include "packet.h"
+#include "service.h"
+#include "table.h"
+#include "verdict.h"
+
+struct protect;
+
+/* capacity: connections that are remembered between SYN and payload check, and for retransmitted
+ * SYNs. hash_key: random bytes. Returns NULL when memory is short. */
+struct protect *protect_new(uint32_t capacity, const uint8_t hash_key[static 16], uint64_t now);
+void protect_free(struct protect *protect);
+
+/* Judges one segment. now in milliseconds of a steady clock. The segment may be edited: see
+ * decision->modified; packet->length then tells how much of it is left. */
+void protect_judge(struct protect *protect, const struct service_table *services,
+		   struct segment *segment, uint64_t now, struct decision *decision);
+
+/* What conntrack answered after VERDICT_LOOKUP. */
+enum connection_state { CONNECTION_UNKNOWN, CONNECTION_PENDING, CONNECTION_VERIFIED };
+
+/* Finishes a decision that asked for VERDICT_LOOKUP. */
+void protect_resolve(struct segment *segment, enum connection_state state,
+		     struct decision *decision);
+
+/* Forgets what has expired. */
+void protect_expire(struct protect *protect, uint64_t now);
+
+/* Connections whose payload check is still to come. */
+uint32_t protect_pending(const struct protect *protect);
+
+#endif

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What an engine decides about one packet. The edges carry it out. */
+#ifndef KNOCKGW_CORE_VERDICT_H
+#define KNOCKGW_CORE_VERDICT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "reason.h"
+
+enum verdict {
+	VERDICT_CLOSED,   /* protect: the closed-port path. Zero, so that forgetting one is safe */
+	VERDICT_DROP,     /* nothing goes on; TCP sends it again if it matters */
+	VERDICT_PASS,     /* goes on as it is (as modified), the state of its connection unchanged */
+	VERDICT_VERIFIED, /* goes on, and the kernel forwards the connection from now on */
+	VERDICT_PENDING,  /* goes on, but the payload check is still to come */
+	VERDICT_RESET,    /* goes on as the RST that the packet was turned into; the other side gets an
+			     RST of our own, and the connection is forgotten */
+	VERDICT_LOOKUP,   /* protect: only conntrack knows whether its connection is verified */
+};
+
+struct service;
+struct key;
+struct destination;
+
+struct decision {
+	enum verdict verdict;
+	enum reason reason;
+	bool modified;                  /* the packet's bytes changed: give them back to the kernel */
+	const struct service *service;  /* protect, when known */
+	const struct key *key;          /* the key that fits, when one does */
+};
+
+/* "accept", "pending", "drop", "reject": the words of logs and JSON. */
+const char *verdict_word(enum verdict verdict);
+
+#endif

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* knockgw.conf: the file becomes one immutable struct, or a list of all that is wrong with it. */
+#ifndef KNOCKGW_IO_CONFIG_H
+#define KNOCKGW_IO_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "core/service.h"
+#include "core/tuple.h"
+
+enum reject { REJECT_CLOSED, REJECT_RESET, REJECT_DROP };
+enum on_failure { ON_FAILURE_DROP, ON_FAILURE_PASS };
+enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
+
+struct backend {
+	struct endpoint endpoint; /* port 0 in the file: the service's own port */
+	uint16_t weight;
+};
+
+struct service_config {
+	struct service service; /* what the engine sees */
+	struct key *keys;       /* in locked memory that is never dumped */
+	struct endpoint *endpoints; /* every address with every port, as on the client's wire */
+	size_t endpoint_count;
+	struct backend *backends; /* at most one per family so far; none: route on or local */
+	size_t backend_count;
+	enum reject reject;
+	uint16_t decoy_port;
+	unsigned int line; /* in the file */
+};
+
+/* An address prefix with a port. */
+struct prefix {
+	struct endpoint base; /* host bits are zero */
+	uint8_t length;       /* in bits */
+};
+
+struct egress_config {
+	char name[NAME_SIZE];
+	uint32_t index;
+	struct prefix *prefixes; /* every prefix with every port */
+	size_t prefix_count;
+	struct key *key; /* one, in locked memory */
+	uint16_t integrity;
+	enum on_failure on_failure;
+	unsigned int line;
+};
+
+struct config {
+	char *path;
+	struct service_config *services;
+	size_t service_count;
+	struct egress_config *egress;
+	size_t egress_count;
+	uint16_t queue_first;
+	uint16_t queue_count; /* per role; never 0: the number of CPUs was put in */
+	uint32_t mark;        /* at least two bits */
+	uint32_t max_flows;
+	bool manage_ruleset;
+	char *state_directory;
+	enum log_level log_level;
+};
+
+/* Something to tell the administrator: "file:line: text". */
+struct diagnostic {
+	bool error; /* false: a warning */
+	char *text; /* complete line without newline */
+};
+
+struct diagnostics {
+	struct diagnostic *list;
+	size_t count;
+	size_t errors;
+};
+
+/* Reads a file. All mistakes of the file are found in one run and added to diagnostics, in the order
+ * of their lines. Returns NULL when there was at least one error. Nothing else on the system is
+ * touched. */
+struct config *config_load(const char *path, struct diagnostics *diagnostics);
+
+/* Wipes the secrets and frees everything. NULL is fine. */
+void config_free(struct config *config);
+
+void diagnostics_print(const struct diagnostics *diagnostics, FILE *stream);
+void diagnostics_free(struct diagnostics *diagnostics);
+
+#endif
