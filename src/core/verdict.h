@@ -5,18 +5,19 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "reason.h"
 
 enum verdict {
-	VERDICT_CLOSED,   /* protect: the closed-port path. Zero, so that forgetting one is safe */
-	VERDICT_DROP,     /* nothing goes on; TCP sends it again if it matters */
-	VERDICT_PASS,     /* goes on as it is (as modified), the state of its connection unchanged */
+	VERDICT_CLOSED, /* protect: the closed-port path. Zero, so that forgetting one is safe */
+	VERDICT_DROP,   /* nothing goes on; TCP sends it again if it matters */
+	VERDICT_PASS,   /* goes on as it is (as modified), the state of its connection unchanged */
 	VERDICT_VERIFIED, /* goes on, and the kernel forwards the connection from now on */
 	VERDICT_PENDING,  /* goes on, but the payload check is still to come */
-	VERDICT_RESET,    /* goes on as the RST that the packet was turned into; the other side gets an
-			     RST of our own, and the connection is forgotten */
-	VERDICT_LOOKUP,   /* protect: only conntrack knows whether its connection is verified */
+	VERDICT_RESET, /* goes on as the RST that the packet was turned into; the other side gets an
+			  RST of our own, and the connection is forgotten */
+	VERDICT_LOOKUP, /* protect: only conntrack knows whether its connection is verified */
 };
 
 struct service;
@@ -26,9 +27,11 @@ struct destination;
 struct decision {
 	enum verdict verdict;
 	enum reason reason;
-	bool modified;                  /* the packet's bytes changed: give them back to the kernel */
-	const struct service *service;  /* protect, when known */
-	const struct key *key;          /* the key that fits, when one does */
+	bool modified; /* the packet's bytes changed: give them back to the kernel */
+	const struct service *service; /* protect, when known */
+	const struct key *key;         /* the key that fits, when one does */
+	uint32_t peer_sequence; /* VERDICT_RESET: what the sender of the packet expects next, the
+				   sequence number of the RST that it gets */
 };
 
 /* "accept", "pending", "drop", "reject": the words of logs and JSON. */
