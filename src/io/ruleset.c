@@ -1,0 +1,501 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "ruleset.h"
+
+#include <stdlib.h>
+
+#include "ruleset_egress.h"
+
+/* How long the answer to a probe may take until its port is no longer put back, and how many
+ * answers may be outstanding for a port. */
+#define PROBE_TIMEOUT "5s"
+#define PROBE_LIMIT   65536
+
+static const struct ip_family {
+	const char *digit;
+	const char *header;
+	const char *type;
+	uint8_t family;
+} families[] = {
+	{"4", "ip", "ipv4_addr", FAMILY_IPV4},
+	{"6", "ip6", "ipv6_addr", FAMILY_IPV6},
+};
+
+#define FOR_EACH_FAMILY(row) for (const struct ip_family *row = families; row < families + 2; row++)
+
+#define FOR_EACH_SERVICE(config, row)                               \
+	for (const struct service_config *row = (config)->services; \
+	     row < (config)->services + (config)->service_count; row++)
+
+struct marks marks_from_mask(uint32_t mask)
+{
+	uint32_t first = mask & (~mask + 1);
+	uint32_t rest = mask & ~first;
+	uint32_t second = rest & (~rest + 1);
+
+	return (struct marks){mask, first, second, first | second};
+}
+
+uint16_t ruleset_protect_queue(const struct config *config)
+{
+	return config->queue_first;
+}
+
+uint16_t ruleset_egress_queue(const struct config *config)
+{
+	return (uint16_t)(config->queue_first + config->queue_count);
+}
+
+size_t ruleset_queue_chains(const struct config *config,
+			    struct queue_chain chains[static QUEUE_CHAINS_MAX])
+{
+	uint16_t count = config->queue_count;
+	uint16_t protect = ruleset_protect_queue(config);
+	uint16_t egress = ruleset_egress_queue(config);
+	size_t used = 0;
+
+	if (config->service_count > 0) {
+		chains[used++] = (struct queue_chain){"ask", protect, count, true};
+		chains[used++] = (struct queue_chain){"ask_firmly", protect, count, false};
+	}
+	if (config->egress_count > 0) {
+		chains[used++] = (struct queue_chain){"translate", egress, count, false};
+		chains[used++] = (struct queue_chain){"translate_or_pass", egress, count, true};
+	}
+	return used;
+}
+
+/* What an element of a set or map says about one endpoint of a service. */
+typedef void (*element_writer)(FILE *stream, const struct service_config *service,
+			       const struct endpoint *endpoint);
+
+static void write_endpoint(FILE *stream, const struct service_config *service,
+			   const struct endpoint *endpoint)
+{
+	char text[ENDPOINT_TEXT_SIZE];
+
+	(void)service;
+	fprintf(stream, "%s . %u", endpoint_format_address(endpoint, text), endpoint->port);
+}
+
+static void write_decoy_mapping(FILE *stream, const struct service_config *service,
+				const struct endpoint *endpoint)
+{
+	char text[ENDPOINT_TEXT_SIZE];
+
+	write_endpoint(stream, service, endpoint);
+	fprintf(stream, " : %s . %u", endpoint_format_address(endpoint, text), service->decoy_port);
+}
+
+static void write_refusal(FILE *stream, const struct service_config *service,
+			  const struct endpoint *endpoint)
+{
+	write_endpoint(stream, service, endpoint);
+	fprintf(stream, " : goto settle_%s_%u", service->service.name, endpoint->port);
+}
+
+static const struct backend *backend_of(const struct service_config *service, uint8_t family)
+{
+	for (size_t i = 0; i < service->backend_count; i++)
+		if (service->backends[i].endpoint.family == family)
+			return &service->backends[i];
+	return NULL;
+}
+
+static void write_backend_mapping(FILE *stream, const struct service_config *service,
+				  const struct endpoint *endpoint)
+{
+	const struct backend *backend = backend_of(service, endpoint->family);
+	uint16_t port = backend->endpoint.port == 0 ? endpoint->port : backend->endpoint.port;
+	char text[ENDPOINT_TEXT_SIZE];
+
+	write_endpoint(stream, service, endpoint);
+	fprintf(stream, " : %s . %u", endpoint_format_address(&backend->endpoint, text), port);
+}
+
+static bool every_service(const struct service_config *service, uint8_t family)
+{
+	(void)service;
+	(void)family;
+	return true;
+}
+
+static bool with_decoy(const struct service_config *service, uint8_t family)
+{
+	(void)family;
+	return service->reject == REJECT_CLOSED;
+}
+
+static bool with_backend(const struct service_config *service, uint8_t family)
+{
+	return backend_of(service, family) != NULL;
+}
+
+/* One set or map over the endpoints of those services that wanted() names. */
+static void write_collection(FILE *stream, const struct config *config,
+			     const struct ip_family *family, const char *kind, const char *name,
+			     const char *value_type,
+			     bool (*wanted)(const struct service_config *, uint8_t),
+			     element_writer write_element)
+{
+	bool first = true;
+
+	fprintf(stream, "\t%s %s%s {\n\t\ttype %s . inet_service%s%s\n", kind, name, family->digit,
+		family->type, *value_type ? " : " : "", value_type);
+	FOR_EACH_SERVICE(config, service)
+	{
+		if (!wanted(service, family->family))
+			continue;
+		for (size_t i = 0; i < service->endpoint_count; i++) {
+			if (service->endpoints[i].family != family->family)
+				continue;
+			fputs(first ? "\t\telements = { " : ",\n\t\t\t     ", stream);
+			write_element(stream, service, &service->endpoints[i]);
+			first = false;
+		}
+	}
+	fputs(first ? "\t}\n\n" : " }\n\t}\n\n", stream);
+}
+
+static void write_sets(FILE *stream, const struct config *config)
+{
+	FOR_EACH_FAMILY(family)
+	{
+		char endpoint_type[40];
+
+		snprintf(endpoint_type, sizeof(endpoint_type), "%s . inet_service", family->type);
+		write_collection(stream, config, family, "set", "services", "", every_service,
+				 write_endpoint);
+		write_collection(stream, config, family, "map", "decoys", endpoint_type, with_decoy,
+				 write_decoy_mapping);
+		write_collection(stream, config, family, "map", "backends", endpoint_type,
+				 with_backend, write_backend_mapping);
+	}
+}
+
+/* A service port together with the port that answers in its place. */
+struct decoy_pair {
+	uint16_t port;
+	uint16_t decoy;
+};
+
+struct decoy_pairs {
+	struct decoy_pair *list;
+	size_t count;
+};
+
+static bool decoy_pairs_have(const struct decoy_pairs *pairs, struct decoy_pair pair)
+{
+	for (size_t i = 0; i < pairs->count; i++)
+		if (pairs->list[i].port == pair.port && pairs->list[i].decoy == pair.decoy)
+			return true;
+	return false;
+}
+
+/* All distinct pairs. When memory is short the list is empty: the ruleset then names chains that do
+ * not exist, and the kernel refuses it. */
+static struct decoy_pairs decoy_pairs_of(const struct config *config)
+{
+	struct decoy_pairs pairs = {0};
+	size_t room = 0;
+
+	FOR_EACH_SERVICE(config, service)
+	{
+		room += service->endpoint_count;
+	}
+	pairs.list = calloc(room + 1, sizeof(*pairs.list));
+	if (pairs.list == NULL)
+		return pairs;
+	FOR_EACH_SERVICE(config, service)
+	{
+		if (service->reject != REJECT_CLOSED)
+			continue;
+		for (size_t i = 0; i < service->endpoint_count; i++) {
+			struct decoy_pair pair = {service->endpoints[i].port, service->decoy_port};
+			if (!decoy_pairs_have(&pairs, pair))
+				pairs.list[pairs.count++] = pair;
+		}
+	}
+	return pairs;
+}
+
+static bool port_seen_before(const struct service_config *service, size_t index)
+{
+	for (size_t i = 0; i < index; i++)
+		if (service->endpoints[i].port == service->endpoints[index].port)
+			return true;
+	return false;
+}
+
+/* Which clients wait for the answer to a probe that conntrack calls invalid. */
+static void write_probe_sets(FILE *stream, const struct decoy_pairs *pairs)
+{
+	for (size_t i = 0; i < pairs->count; i++) {
+		FOR_EACH_FAMILY(family)
+		{
+			fprintf(stream,
+				"\tset probes%s_%u_%u {\n"
+				"\t\ttype %s . inet_service . %s\n"
+				"\t\tsize %u\n"
+				"\t\tflags dynamic,timeout\n"
+				"\t\ttimeout " PROBE_TIMEOUT "\n"
+				"\t}\n\n",
+				family->digit, pairs->list[i].port, pairs->list[i].decoy,
+				family->type, family->type, PROBE_LIMIT);
+		}
+	}
+}
+
+/* Answers of a decoy port to a remembered probe get the service's port back. */
+static void write_restore(FILE *stream, const struct decoy_pairs *pairs)
+{
+	fputs("\tchain restore {\n", stream);
+	for (size_t i = 0; i < pairs->count; i++) {
+		FOR_EACH_FAMILY(family)
+		{
+			fprintf(stream,
+				"\t\ttcp sport %u %s daddr . tcp dport . %s saddr @probes%s_%u_%u "
+				"tcp sport set %u\n",
+				pairs->list[i].decoy, family->header, family->header, family->digit,
+				pairs->list[i].port, pairs->list[i].decoy, pairs->list[i].port);
+		}
+	}
+	fputs("\t}\n\n"
+	      "\tchain answers {\n"
+	      "\t\ttype filter hook prerouting priority raw; policy accept;\n"
+	      "\t\ttcp flags & rst == rst goto restore\n"
+	      "\t}\n\n"
+	      "\tchain answers_local {\n"
+	      "\t\ttype filter hook output priority raw; policy accept;\n"
+	      "\t\ttcp flags & rst == rst goto restore\n"
+	      "\t}\n\n",
+	      stream);
+}
+
+static void write_decoy_chains(FILE *stream, const struct decoy_pairs *pairs)
+{
+	for (size_t i = 0; i < pairs->count; i++) {
+		fprintf(stream, "\tchain decoy_%u_%u {\n", pairs->list[i].port,
+			pairs->list[i].decoy);
+		FOR_EACH_FAMILY(family)
+		{
+			fprintf(stream,
+				"\t\tupdate @probes%s_%u_%u { %s saddr . tcp sport . %s daddr } "
+				"tcp dport set %u\n",
+				family->digit, pairs->list[i].port, pairs->list[i].decoy,
+				family->header, family->header, pairs->list[i].decoy);
+		}
+		fputs("\t}\n\n", stream);
+	}
+}
+
+/* The statements that move a verdict from the packet mark to the ct mark. */
+static void write_authorised(FILE *stream, const struct marks *marks)
+{
+	const uint32_t states[] = {marks->verified, marks->pending};
+
+	fputs("\tchain authorised {\n", stream);
+	/* An out-of-window segment of a verified connection has no ct: guard wants to see its mark.
+	 */
+	fprintf(stream, "\t\tct state invalid meta mark & 0x%08x == 0x%08x accept\n", marks->mask,
+		marks->verified);
+	for (size_t i = 0; i < 2; i++)
+		fprintf(stream,
+			"\t\tmeta mark & 0x%08x == 0x%08x ct mark set ct mark & 0x%08x | 0x%08x "
+			"meta mark set meta mark & 0x%08x accept\n",
+			marks->mask, states[i], ~marks->mask, states[i], ~marks->mask);
+	fprintf(stream, "\t\tmeta mark set meta mark & 0x%08x\n\t}\n\n", ~marks->mask);
+}
+
+/* Where unauthorised packets of a service go. */
+static void write_refusal_rules(FILE *stream, const struct service_config *service, uint16_t port,
+				const struct marks *marks)
+{
+	if (service->reject == REJECT_DROP) {
+		fputs("\t\tdrop\n", stream);
+		return;
+	}
+	if (service->reject == REJECT_RESET) {
+		fputs("\t\treject with tcp reset\n", stream);
+		return;
+	}
+	fprintf(stream, "\t\tct state invalid goto decoy_%u_%u\n", port, service->decoy_port);
+	fprintf(stream, "\t\tct status confirmed ct mark & 0x%08x == 0x%08x accept\n", marks->mask,
+		marks->refused);
+	fprintf(stream, "\t\tct status confirmed ct mark & 0x%08x != 0x00000000 drop\n",
+		marks->mask);
+	/* NAT was settled before this table saw the connection, so balance cannot refuse it. */
+	fputs("\t\tct status dnat drop\n", stream);
+	fprintf(stream, "\t\tct status confirmed goto decoy_%u_%u\n", port, service->decoy_port);
+	fprintf(stream, "\t\tct mark set ct mark & 0x%08x | 0x%08x\n", ~marks->mask,
+		marks->refused);
+}
+
+static void write_settle_chains(FILE *stream, const struct config *config,
+				const struct marks *marks)
+{
+	FOR_EACH_SERVICE(config, service)
+	{
+		for (size_t i = 0; i < service->endpoint_count; i++) {
+			uint16_t port = service->endpoints[i].port;
+
+			if (port_seen_before(service, i))
+				continue;
+			fprintf(stream, "\tchain settle_%s_%u {\n", service->service.name, port);
+			/* Without ct nothing translates it for the backend. */
+			if (service->backend_count > 0)
+				fprintf(stream,
+					"\t\tct state invalid meta mark & 0x%08x == 0x%08x drop\n",
+					marks->mask, marks->verified);
+			fputs("\t\tjump authorised\n", stream);
+			write_refusal_rules(stream, service, port, marks);
+			fputs("\t}\n\n", stream);
+		}
+	}
+}
+
+#define SYN_ONLY "tcp flags & (fin | syn | rst | ack) == syn"
+
+/* The first look at a packet: what needs no question, and who is asked about the rest. */
+static void write_protect(FILE *stream, const struct marks *marks)
+{
+	fprintf(stream,
+		"\tchain ask_syn {\n"
+		"\t\tiif != \"lo\" ct status confirmed meta mark set meta mark | 0x%08x\n"
+		"\t\tgoto ask\n"
+		"\t}\n\n",
+		marks->refused);
+	fprintf(stream,
+		"\tchain gate {\n"
+		"\t\tmeta mark set meta mark & 0x%08x\n"
+		"\t\tct state invalid tcp flags & (syn | rst | ack) == ack goto ask_firmly\n"
+		"\t\tct state invalid return\n"
+		"\t\t" SYN_ONLY " goto ask_syn\n"
+		"\t\tct mark & 0x%08x == 0x%08x goto ask\n"
+		"\t}\n\n",
+		~marks->mask, marks->mask, marks->pending);
+	fprintf(stream,
+		"\tchain protect {\n"
+		"\t\ttype filter hook prerouting priority mangle - 5; policy accept;\n"
+		"\t\tct mark & 0x%08x == 0x%08x tcp flags & (fin | syn | rst | ack) != syn accept\n"
+		"\t\tip daddr . tcp dport @services4 goto gate\n"
+		"\t\tip6 daddr . tcp dport @services6 goto gate\n"
+		"\t}\n\n",
+		marks->mask, marks->verified);
+}
+
+static void write_settle(FILE *stream, const struct marks *marks)
+{
+	fprintf(stream,
+		"\tchain settle {\n"
+		"\t\ttype filter hook prerouting priority mangle - 4; policy accept;\n"
+		"\t\tct mark & 0x%08x == 0x%08x tcp flags & (fin | syn | rst | ack) != syn accept\n"
+		"\t\tip daddr . tcp dport vmap @settle4\n"
+		"\t\tip6 daddr . tcp dport vmap @settle6\n"
+		"\t}\n\n",
+		marks->mask, marks->verified);
+}
+
+static void write_balance(FILE *stream, const struct marks *marks)
+{
+	static const struct {
+		const char *chain;
+		const char *map;
+	} ways[] = {{"refused", "decoys"}, {"admitted", "backends"}};
+
+	for (size_t i = 0; i < 2; i++) {
+		fprintf(stream, "\tchain %s {\n", ways[i].chain);
+		FOR_EACH_FAMILY(family)
+		{
+			fprintf(stream,
+				"\t\tmeta l4proto tcp dnat %s to %s daddr . tcp dport map @%s%s\n",
+				family->header, family->header, ways[i].map, family->digit);
+		}
+		fputs("\t}\n\n", stream);
+	}
+	/* Ahead of the administrator's own dstnat chains, which then see what is left. */
+	fprintf(stream,
+		"\tchain balance {\n"
+		"\t\ttype nat hook prerouting priority dstnat - 5; policy accept;\n"
+		"\t\tct mark & 0x%08x vmap { 0x%08x : goto admitted, 0x%08x : goto admitted, "
+		"0x%08x : goto refused }\n"
+		"\t}\n\n",
+		marks->mask, marks->verified, marks->pending, marks->refused);
+}
+
+/* The last look: whatever other rules have done, only verified connections reach a service. */
+static void write_guard(FILE *stream, const struct decoy_pairs *pairs, const struct marks *marks)
+{
+	fputs("\tchain guard_refused {\n", stream);
+	for (size_t i = 0; i < pairs->count; i++)
+		fprintf(stream, "\t\ttcp dport %u accept\n", pairs->list[i].decoy);
+	fputs("\t\tdrop\n\t}\n\n", stream);
+	fprintf(stream,
+		"\tchain guard {\n"
+		"\t\ttype filter hook prerouting priority dstnat + 5; policy accept;\n"
+		"\t\tct mark & 0x%08x == 0x%08x accept\n"
+		"\t\tct mark & 0x%08x == 0x%08x accept\n"
+		"\t\tct mark & 0x%08x == 0x%08x ct direction original meta l4proto tcp "
+		"goto guard_refused\n"
+		"\t\tct state invalid meta mark & 0x%08x == 0x%08x meta mark set meta mark & "
+		"0x%08x accept\n"
+		"\t\tip daddr . tcp dport @services4 drop\n"
+		"\t\tip6 daddr . tcp dport @services6 drop\n"
+		"\t}\n\n",
+		marks->mask, marks->verified, marks->mask, marks->pending, marks->mask,
+		marks->refused, marks->mask, marks->verified, ~marks->mask);
+}
+
+static void write_queue_chains(FILE *stream, const struct config *config, bool native_queue)
+{
+	struct queue_chain chains[QUEUE_CHAINS_MAX];
+	size_t count = ruleset_queue_chains(config, chains);
+
+	for (size_t i = 0; i < count; i++) {
+		const struct queue_chain *chain = &chains[i];
+
+		fprintf(stream, "\tchain %s {\n", chain->name);
+		if (native_queue && chain->count == 1)
+			fprintf(stream, "\t\tqueue %sto %u\n", chain->bypass ? "flags bypass " : "",
+				chain->first);
+		else if (native_queue)
+			fprintf(stream, "\t\tqueue %sto %u-%u\n",
+				chain->bypass ? "flags bypass " : "", chain->first,
+				chain->first + chain->count - 1);
+		fputs("\t}\n\n", stream);
+	}
+}
+
+static void write_protect_role(FILE *stream, const struct config *config, const struct marks *marks)
+{
+	struct decoy_pairs pairs = decoy_pairs_of(config);
+
+	write_sets(stream, config);
+	write_probe_sets(stream, &pairs);
+	write_decoy_chains(stream, &pairs);
+	write_authorised(stream, marks);
+	write_settle_chains(stream, config, marks);
+	FOR_EACH_FAMILY(family)
+	{
+		write_collection(stream, config, family, "map", "settle", "verdict", every_service,
+				 write_refusal);
+	}
+	write_restore(stream, &pairs);
+	write_protect(stream, marks);
+	write_settle(stream, marks);
+	write_balance(stream, marks);
+	write_guard(stream, &pairs, marks);
+	free(pairs.list);
+}
+
+void ruleset_write(FILE *stream, const struct config *config, bool native_queue)
+{
+	struct marks marks = marks_from_mask(config->mark);
+
+	fputs("table inet " RULESET_TABLE " {\n", stream);
+	write_queue_chains(stream, config, native_queue);
+	if (config->service_count > 0)
+		write_protect_role(stream, config, &marks);
+	if (config->egress_count > 0)
+		ruleset_write_egress(stream, config, &marks);
+	fputs("}\n", stream);
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The nftables table "inet knockgw" as text, made from the configuration. Pure text: io/nft.h
+ * installs it. docs/architecture.md tells the way of a packet through these chains. */
+#ifndef KNOCKGW_IO_RULESET_H
+#define KNOCKGW_IO_RULESET_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "config.h"
+
+#define RULESET_TABLE "knockgw"
+
+/* The states of a connection, in those bits of its ct mark that are ours. In the packet mark, whose
+ * same bits carry a verdict from the daemon to the next chain, MARK_REFUSED tells the daemon that
+ * conntrack has known this tuple before this SYN. */
+struct marks {
+	uint32_t mask;
+	uint32_t verified; /* egress: translated */
+	uint32_t pending;
+	uint32_t refused;
+};
+
+/* The lowest bit of the mask means verified, the next one pending, both refused. */
+struct marks marks_from_mask(uint32_t mask);
+
+/* A chain that only holds a queue statement. */
+struct queue_chain {
+	const char *name;
+	uint16_t first;
+	uint16_t count;
+	bool bypass; /* with nobody listening: go on to the next base chain instead of dropping */
+};
+
+enum { QUEUE_CHAINS_MAX = 8 };
+
+/* Fills in the queue chains of a ruleset and returns how many there are. */
+size_t ruleset_queue_chains(const struct config *config,
+			    struct queue_chain chains[static QUEUE_CHAINS_MAX]);
+
+/* First queue number of a role. Workers serve queue_count queues from there. */
+uint16_t ruleset_protect_queue(const struct config *config);
+uint16_t ruleset_egress_queue(const struct config *config);
+
+/* Writes the table. With native_queue false the queue chains stay empty, for kernels where another
+ * kind of rule has to be put into them. */
+void ruleset_write(FILE *stream, const struct config *config, bool native_queue);
+
+#endif

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "ruleset_egress.h"
+
+/* Untranslated connections that were opened while the daemon was away; only then the set is used.
+ */
+#define UNTRANSLATED_TIMEOUT "5d"
+#define UNTRANSLATED_LIMIT   65536
+
+#define ICMP_ERRORS \
+	"icmp type { destination-unreachable, source-quench, time-exceeded, parameter-problem }"
+#define ICMPV6_ERRORS                                                                              \
+	"icmpv6 type { destination-unreachable, packet-too-big, time-exceeded, parameter-problem " \
+	"}"
+
+static const struct ip_family {
+	const char *digit;
+	const char *header;
+	const char *type;
+	uint8_t family;
+} families[] = {
+	{"4", "ip", "ipv4_addr", FAMILY_IPV4},
+	{"6", "ip6", "ipv6_addr", FAMILY_IPV6},
+};
+
+#define FOR_EACH_FAMILY(row) for (const struct ip_family *row = families; row < families + 2; row++)
+
+static void write_prefix(FILE *stream, const struct prefix *prefix)
+{
+	char text[ENDPOINT_TEXT_SIZE];
+
+	endpoint_format_address(&prefix->base, text);
+	if (prefix->length == 8 * family_address_length(prefix->base.family))
+		fprintf(stream, "%s . %u", text, prefix->base.port);
+	else
+		fprintf(stream, "%s/%u . %u", text, prefix->length, prefix->base.port);
+}
+
+/* A set of prefixes; with only_pass, of those destinations whose new connections may pass. */
+static void write_prefix_set(FILE *stream, const struct config *config,
+			     const struct ip_family *family, const char *name, bool only_pass)
+{
+	bool first = true;
+
+	fprintf(stream, "\tset %s%s {\n\t\ttype %s . inet_service\n\t\tflags interval\n", name,
+		family->digit, family->type);
+	for (size_t i = 0; i < config->egress_count; i++) {
+		const struct egress_config *egress = &config->egress[i];
+
+		if (only_pass && egress->on_failure != ON_FAILURE_PASS)
+			continue;
+		for (size_t k = 0; k < egress->prefix_count; k++) {
+			if (egress->prefixes[k].base.family != family->family)
+				continue;
+			fputs(first ? "\t\telements = { " : ",\n\t\t\t     ", stream);
+			write_prefix(stream, &egress->prefixes[k]);
+			first = false;
+		}
+	}
+	fputs(first ? "\t}\n\n" : " }\n\t}\n\n", stream);
+}
+
+static void write_sets(FILE *stream, const struct config *config)
+{
+	FOR_EACH_FAMILY(family)
+	{
+		write_prefix_set(stream, config, family, "egress", false);
+		write_prefix_set(stream, config, family, "pass", true);
+		fprintf(stream,
+			"\tset untranslated%s {\n"
+			"\t\ttype %s . inet_service . %s . inet_service\n"
+			"\t\tsize %u\n"
+			"\t\tflags dynamic,timeout\n"
+			"\t\ttimeout " UNTRANSLATED_TIMEOUT "\n"
+			"\t}\n\n",
+			family->digit, family->type, family->type, UNTRANSLATED_LIMIT);
+	}
+}
+
+/* Towards the server: behind SNAT, so that the addresses are those of the wire. */
+static void write_outgoing(FILE *stream, const struct marks *marks)
+{
+	fprintf(stream,
+		"\tchain egress_gate {\n"
+		"\t\tmeta mark set meta mark & 0x%08x\n"
+		"\t\tct mark & 0x%08x == 0x%08x goto translate\n"
+		"\t\tip daddr . tcp dport @pass4 goto translate_or_pass\n"
+		"\t\tip6 daddr . tcp dport @pass6 goto translate_or_pass\n"
+		"\t\tgoto translate\n"
+		"\t}\n\n"
+		"\tchain egress_out {\n"
+		"\t\ttype filter hook postrouting priority srcnat + 50; policy accept;\n"
+		"\t\tip daddr . tcp dport @egress4 goto egress_gate\n"
+		"\t\tip6 daddr . tcp dport @egress6 goto egress_gate\n"
+		"\t\t" ICMP_ERRORS " goto translate_or_pass\n"
+		"\t\t" ICMPV6_ERRORS " goto translate_or_pass\n"
+		"\t}\n\n",
+		~marks->mask, marks->mask, marks->verified);
+	/* A connection that went out untranslated must not be held up on its way back. */
+	fprintf(stream,
+		"\tchain egress_mark {\n"
+		"\t\tmeta mark & 0x%08x == 0x%08x ct mark set ct mark & 0x%08x | 0x%08x "
+		"meta mark set meta mark & 0x%08x accept\n"
+		"\t\tmeta mark set meta mark & 0x%08x\n"
+		"\t\tct mark & 0x%08x == 0x%08x accept\n"
+		"\t\tip daddr . tcp dport @pass4 update @untranslated4 { ip daddr . tcp dport . "
+		"ip saddr . tcp sport }\n"
+		"\t\tip6 daddr . tcp dport @pass6 update @untranslated6 { ip6 daddr . tcp dport . "
+		"ip6 saddr . tcp sport }\n"
+		"\t}\n\n"
+		"\tchain egress_keep {\n"
+		"\t\ttype filter hook postrouting priority srcnat + 51; policy accept;\n"
+		"\t\tip daddr . tcp dport @egress4 goto egress_mark\n"
+		"\t\tip6 daddr . tcp dport @egress6 goto egress_mark\n"
+		"\t}\n\n",
+		marks->mask, marks->verified, ~marks->mask, marks->verified, ~marks->mask,
+		~marks->mask, marks->mask, marks->verified);
+}
+
+/* From the server: before conntrack, so that it sees the client's numbers only. */
+static void write_incoming(FILE *stream)
+{
+	fputs("\tchain egress_back {\n"
+	      "\t\tip saddr . tcp sport . ip daddr . tcp dport @untranslated4 "
+	      "goto translate_or_pass\n"
+	      "\t\tip6 saddr . tcp sport . ip6 daddr . tcp dport @untranslated6 "
+	      "goto translate_or_pass\n"
+	      "\t\tgoto translate\n"
+	      "\t}\n\n"
+	      "\tchain egress_in {\n"
+	      "\t\ttype filter hook prerouting priority raw; policy accept;\n"
+	      "\t\tip saddr . tcp sport @egress4 goto egress_back\n"
+	      "\t\tip6 saddr . tcp sport @egress6 goto egress_back\n"
+	      "\t\t" ICMP_ERRORS " goto translate_or_pass\n"
+	      "\t\t" ICMPV6_ERRORS " goto translate_or_pass\n"
+	      "\t}\n\n",
+	      stream);
+}
+
+void ruleset_write_egress(FILE *stream, const struct config *config, const struct marks *marks)
+{
+	write_sets(stream, config);
+	write_outgoing(stream, marks);
+	write_incoming(stream);
+}

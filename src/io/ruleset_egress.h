@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The egress role's part of the ruleset: see io/ruleset.h. */
+#ifndef KNOCKGW_IO_RULESET_EGRESS_H
+#define KNOCKGW_IO_RULESET_EGRESS_H
+
+#include "ruleset.h"
+
+/* Writes the sets and chains of the egress role into an open table. */
+void ruleset_write_egress(FILE *stream, const struct config *config, const struct marks *marks);
+
+#endif
