@@ -77,7 +77,10 @@ static void decide(struct decision *decision, enum verdict verdict, enum reason 
 static void set_phase(struct protect *protect, struct connection *connection,
 		      enum connection_phase phase, uint32_t timeout, uint64_t now)
 {
-	protect->pending += (phase == PHASE_PENDING) - (connection->phase == PHASE_PENDING);
+	if (connection->phase == PHASE_PENDING)
+		protect->pending--;
+	if (phase == PHASE_PENDING)
+		protect->pending++;
 	connection->phase = (uint8_t)phase;
 	table_touch(protect->connections, connection, now, timeout);
 }
