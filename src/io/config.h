@@ -13,6 +13,7 @@
 
 enum reject { REJECT_CLOSED, REJECT_RESET, REJECT_DROP };
 enum on_failure { ON_FAILURE_DROP, ON_FAILURE_PASS };
+enum schedule { SCHEDULE_HASH, SCHEDULE_RANDOM, SCHEDULE_ROUND_ROBIN };
 enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
 
 struct backend {
@@ -21,12 +22,14 @@ struct backend {
 };
 
 struct service_config {
-	struct service service; /* what the engine sees */
-	struct key *keys;       /* in locked memory that is never dumped */
+	struct service service;     /* what the engine sees */
+	struct key *keys;           /* in locked memory that is never dumped */
 	struct endpoint *endpoints; /* every address with every port, as on the client's wire */
 	size_t endpoint_count;
 	struct backend *backends; /* at most one per family so far; none: route on or local */
 	size_t backend_count;
+	enum schedule schedule; /* no effect while a family has one backend at most */
+	bool reassemble;        /* integrity: the first bytes may come in several segments */
 	enum reject reject;
 	uint16_t decoy_port;
 	unsigned int line; /* in the file */
@@ -60,14 +63,18 @@ struct config {
 	uint32_t mark;        /* at least two bits */
 	uint32_t max_flows;
 	bool manage_ruleset;
-	char *state_directory;
+	char *state_directory; /* absolute */
+	char *control_socket;  /* absolute, short enough for a socket address */
 	enum log_level log_level;
 };
 
 /* Something to tell the administrator: "file:line: text". */
 struct diagnostic {
-	bool error; /* false: a warning */
-	char *text; /* complete line without newline */
+	bool error;            /* false: a warning */
+	char *text;            /* complete line without newline */
+	unsigned int file;     /* 0: the file itself; others: in the order of their inclusion */
+	unsigned int line;     /* 0: about the file as a whole */
+	unsigned int position; /* among all, before they were sorted */
 };
 
 struct diagnostics {
@@ -76,13 +83,17 @@ struct diagnostics {
 	size_t errors;
 };
 
-/* Reads a file. All mistakes of the file are found in one run and added to diagnostics, in the order
- * of their lines. Returns NULL when there was at least one error. Nothing else on the system is
- * touched. */
+/* Reads a file. All mistakes of the file are found in one run and added to diagnostics, in the
+ * order of their lines. Returns NULL when there was at least one error. Nothing else on the system
+ * is touched. The keys lie in memory that is wiped in the child of a fork: load after going into
+ * the background. */
 struct config *config_load(const char *path, struct diagnostics *diagnostics);
 
 /* Wipes the secrets and frees everything. NULL is fine. */
 void config_free(struct config *config);
+
+/* Writes what the configuration says, one setting a line, secrets left out. */
+void config_dump(const struct config *config, FILE *stream);
 
 void diagnostics_print(const struct diagnostics *diagnostics, FILE *stream);
 void diagnostics_free(struct diagnostics *diagnostics);

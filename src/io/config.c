@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "config.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "config_reader.h"
+#include "core/secret.h"
+#include "diagnostics.h"
+#include "secret_memory.h"
+
+#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
+
+enum {
+	DEFAULT_QUEUE_FIRST = 40,
+	AUTOMATIC_QUEUES_LIMIT = 64,
+	QUEUES_LIMIT = 32767,
+	DEFAULT_MARK = 0x30000000,
+	DEFAULT_MAX_FLOWS = 262144,
+	MAX_FLOWS_LIMIT = 16777216,
+	PATH_LIMIT = 4096,
+};
+
+static void read_queue_first(struct reader *reader, const config_setting_t *setting, void *target)
+{
+	long long value;
+	if (read_integer(reader, setting, 0, UINT16_MAX, &value))
+		((struct config *)target)->queue_first = (uint16_t)value;
+}
+
+static void read_queue_count(struct reader *reader, const config_setting_t *setting, void *target)
+{
+	long long value;
+	if (read_integer(reader, setting, 0, QUEUES_LIMIT, &value) && value > 0)
+		((struct config *)target)->queue_count = (uint16_t)value;
+}
+
+static void read_queues(struct reader *reader, const config_setting_t *setting, void *target)
+{
+	static const struct field fields[] = {
+		{"first", read_queue_first, NULL},
+		{"count", read_queue_count, NULL},
+	};
+	read_group(reader, setting, fields, COUNT_OF(fields), target);
+}
+
+static void read_mark(struct reader *reader, const config_setting_t *setting, void *target)
+{
+	long long value;
+	if (!read_integer(reader, setting, 0, UINT32_MAX, &value))
+		return;
+	if ((value & (value - 1)) == 0)
+		reader_error(reader, setting,
+			     "found 0x%llx, expected a mark of two or more bits, like 0x%08x",
+			     (unsigned long long)value, (unsigned int)DEFAULT_MARK);
+	((struct config *)target)->mark = (uint32_t)value;
+}
+
+static void read_max_flows(struct reader *reader, const config_setting_t *setting, void *target)
+{
+	long long value;
+	if (read_integer(reader, setting, 1, MAX_FLOWS_LIMIT, &value))
+		((struct config *)target)->max_flows = (uint32_t)value;
+}
+
+static void read_manage_ruleset(struct reader *reader, const config_setting_t *setting,
+				void *target)
+{
+	read_boolean(reader, setting, &((struct config *)target)->manage_ruleset);
+}
+
+static void read_state_directory(struct reader *reader, const config_setting_t *setting,
+				 void *target)
+{
+	read_path(reader, setting, PATH_LIMIT, &((struct config *)target)->state_directory);
+}
+
+static void read_socket(struct reader *reader, const config_setting_t *setting, void *target)
+{
+	read_path(reader, setting, sizeof(((struct sockaddr_un *)NULL)->sun_path),
+		  &((struct config *)target)->control_socket);
+}
+
+static void read_control(struct reader *reader, const config_setting_t *setting, void *target)
+{
+	static const struct field fields[] = {{"socket", read_socket, NULL}};
+	read_group(reader, setting, fields, COUNT_OF(fields), target);
+}
+
+static void read_metrics(struct reader *reader, const config_setting_t *setting, void *target)
+{
+	(void)target;
+	reader_error(reader, setting, "not supported yet, expected no such key");
+}
+
+static void read_log_level(struct reader *reader, const config_setting_t *setting, void *target)
+{
+	static const char *const words[] = {"error", "warning", "info", "debug", NULL};
+	unsigned int value;
+	if (read_choice(reader, setting, words, &value))
+		((struct config *)target)->log_level = (enum log_level)value;
+}
+
+static void read_log_format(struct reader *reader, const config_setting_t *setting, void *target)
+{
+	static const char *const words[] = {"text", NULL};
+	unsigned int value;
+	(void)target;
+	read_choice(reader, setting, words, &value);
+}
+
+static void read_log(struct reader *reader, const config_setting_t *setting, void *target)
+{
+	static const struct field fields[] = {
+		{"level", read_log_level, NULL},
+		{"format", read_log_format, NULL},
+	};
+	read_group(reader, setting, fields, COUNT_OF(fields), target);
+}
+
+static const struct field root_fields[] = {
+	{"services", read_services, NULL},
+	{"egress", read_egress, NULL},
+	{"queues", read_queues, NULL},
+	{"mark", read_mark, NULL},
+	{"max_flows", read_max_flows, NULL},
+	{"manage_ruleset", read_manage_ruleset, NULL},
+	{"state_directory", read_state_directory, NULL},
+	{"control", read_control, NULL},
+	{"metrics", read_metrics, NULL},
+	{"log", read_log, NULL},
+};
+
+static uint16_t automatic_queue_count(void)
+{
+	long count = sysconf(_SC_NPROCESSORS_ONLN);
+	if (count < 1)
+		return 1;
+	return (uint16_t)(count > AUTOMATIC_QUEUES_LIMIT ? AUTOMATIC_QUEUES_LIMIT : count);
+}
+
+static struct config *config_new(const char *path)
+{
+	struct config *config = malloc(sizeof(*config));
+	if (!config)
+		return NULL;
+	*config = (struct config){
+		.path = strdup(path),
+		.queue_first = DEFAULT_QUEUE_FIRST,
+		.queue_count = automatic_queue_count(),
+		.mark = DEFAULT_MARK,
+		.max_flows = DEFAULT_MAX_FLOWS,
+		.manage_ruleset = true,
+		.state_directory = strdup("/var/lib/knockgw"),
+		.control_socket = strdup("/run/knockgw/control.sock"),
+		.log_level = LOG_LEVEL_INFO,
+	};
+	if (config->path && config->state_directory && config->control_socket)
+		return config;
+	config_free(config);
+	return NULL;
+}
+
+void config_free(struct config *config)
+{
+	if (!config)
+		return;
+	for (size_t i = 0; i < config->service_count; i++)
+		service_config_free(&config->services[i]);
+	for (size_t i = 0; i < config->egress_count; i++)
+		egress_config_free(&config->egress[i]);
+	free(config->services);
+	free(config->egress);
+	free(config->path);
+	free(config->state_directory);
+	free(config->control_socket);
+	free(config);
+}
+
+static char *folder_of(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	if (!slash)
+		return strdup(".");
+	return strndup(path, slash == path ? 1 : (size_t)(slash - path));
+}
+
+static bool reader_open(struct reader *reader, const char *path, struct diagnostics *diagnostics)
+{
+	*reader = (struct reader){.path = path, .diagnostics = diagnostics};
+	reader->folder = folder_of(path);
+	reader->config = config_new(path);
+	/* The first source is the file itself. */
+	if (reader->folder && reader->config && reader_source(reader, NULL))
+		return true;
+	reader_memory_short(reader);
+	return false;
+}
+
+static void reader_close(struct reader *reader)
+{
+	for (size_t i = 0; i < reader->source_count; i++) {
+		free(reader->sources[i].lines);
+		free(reader->sources[i].path);
+	}
+	free(reader->sources);
+	places_free(&reader->protected_places);
+	places_free(&reader->egress_places);
+	free(reader->folder);
+}
+
+/* Overwrites all strings that libconfig holds: a secret may also stand under a misspelt key. */
+static void wipe_strings(config_setting_t *setting)
+{
+	if (config_setting_is_aggregate(setting)) {
+		for (int i = 0; i < config_setting_length(setting); i++)
+			wipe_strings(config_setting_get_elem(setting, (unsigned int)i));
+	} else if (config_setting_type(setting) == CONFIG_TYPE_STRING) {
+		char *text = setting->value.sval;
+		if (text)
+			secret_wipe(text, strlen(text));
+	}
+}
+
+/* Reads the text of a source and looks it over. NULL when there is no use in parsing it. */
+static char *load_source(struct reader *reader, const struct source *source, size_t *length,
+			 size_t *size)
+{
+	const char *name = source->name;
+	FILE *stream = fopen(source->path, "re");
+	char *text = stream ? config_slurp(stream, length, size) : NULL;
+	if (!text)
+		reader_file_error(reader, name, 0, "cannot be read: %s", strerror(errno));
+	if (stream)
+		fclose(stream);
+	if (text && !config_scan(reader, name, text, *length)) {
+		secret_memory_free(text, *size);
+		text = NULL;
+	}
+	return text;
+}
+
+/* Makes all included files known, in their order, and looks each over once. */
+static void find_sources(struct reader *reader, const config_setting_t *setting)
+{
+	size_t known = reader->source_count;
+	const struct source *source = reader_source(reader, config_setting_source_file(setting));
+	if (source && reader->source_count > known) {
+		size_t length;
+		size_t size = 0;
+		char *text = load_source(reader, source, &length, &size);
+		secret_memory_free(text, size);
+	}
+	if (!config_setting_is_aggregate(setting))
+		return;
+	for (int i = 0; i < config_setting_length(setting); i++)
+		find_sources(reader, config_setting_get_elem(setting, (unsigned int)i));
+}
+
+static void report_syntax(struct reader *reader, config_t *tree)
+{
+	const char *text = config_error_text(tree);
+	const char *file = config_error_file(tree);
+	int line = config_error_line(tree);
+	if (text && strncmp(text, "duplicate setting", strlen("duplicate setting")) == 0)
+		text = "duplicate key, expected each key once in a group";
+	else if (text && strncmp(text, "mismatched element", strlen("mismatched element")) == 0)
+		text = "found an array [ ... ] of mixed types, expected one type, or a list ( ... "
+		       ")";
+	reader_file_error(reader, file, line > 0 ? (unsigned int)line : 0, "%s",
+			  text ? text : "cannot be parsed");
+}
+
+static void read_tree(struct reader *reader, const char *text, size_t length)
+{
+	/* An empty stream cannot be opened on older C libraries; a newline means the same. */
+	FILE *stream = length > 0 ? fmemopen((void *)text, length, "r") : fmemopen("\n", 1, "r");
+	config_t tree;
+	if (!stream) {
+		reader_memory_short(reader);
+		return;
+	}
+	setvbuf(stream, NULL, _IONBF, 0);
+	config_init(&tree);
+	config_set_include_dir(&tree, reader->folder);
+	if (config_read(&tree, stream)) {
+		config_setting_t *root = config_root_setting(&tree);
+		find_sources(reader, root);
+		read_group(reader, root, root_fields, COUNT_OF(root_fields), reader->config);
+		config_check(reader, root);
+	} else {
+		report_syntax(reader, &tree);
+	}
+	/* Settings and included paths live in the tree, and diagnostics refer to paths until here.
+	 */
+	wipe_strings(config_root_setting(&tree));
+	fclose(stream);
+	config_destroy(&tree);
+}
+
+static void read_file(struct reader *reader)
+{
+	size_t length;
+	size_t size = 0;
+	char *text = load_source(reader, &reader->sources[0], &length, &size);
+	if (text)
+		read_tree(reader, text, length);
+	secret_memory_free(text, size);
+}
+
+struct config *config_load(const char *path, struct diagnostics *diagnostics)
+{
+	struct reader reader;
+	size_t errors = diagnostics->errors;
+	if (reader_open(&reader, path, diagnostics))
+		read_file(&reader);
+	diagnostics_sort(diagnostics);
+	reader_close(&reader);
+	if (diagnostics->errors == errors)
+		return reader.config;
+	config_free(reader.config);
+	return NULL;
+}

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The configuration as text, for people and tests. Secrets are only counted. */
+#include <inttypes.h>
+
+#include "config.h"
+
+static const char *const reject_words[] = {"closed", "reset", "drop"};
+static const char *const schedule_words[] = {"hash", "random", "round-robin"};
+static const char *const on_failure_words[] = {"drop", "pass"};
+static const char *const log_level_words[] = {"error", "warning", "info", "debug"};
+
+static const char *truth(bool value)
+{
+	return value ? "true" : "false";
+}
+
+static void dump_service(const struct service_config *service, FILE *stream)
+{
+	char text[ENDPOINT_TEXT_SIZE];
+	fprintf(stream, "service %" PRIu32 " %s (line %u)\n", service->service.index,
+		service->service.name, service->line);
+	for (size_t i = 0; i < service->endpoint_count; i++)
+		fprintf(stream, "  endpoint: %s\n", endpoint_format(&service->endpoints[i], text));
+	fprintf(stream, "  secret: %zu keys\n", service->service.key_count);
+	fprintf(stream, "  integrity: %u, reassemble: %s\n", service->service.integrity,
+		truth(service->reassemble));
+	for (size_t i = 0; i < service->backend_count; i++)
+		fprintf(stream, "  backend: %s, weight: %u\n",
+			endpoint_format(&service->backends[i].endpoint, text),
+			service->backends[i].weight);
+	fprintf(stream, "  schedule: %s, reject: %s, decoy_port: %u\n",
+		schedule_words[service->schedule], reject_words[service->reject],
+		service->decoy_port);
+}
+
+static void dump_egress(const struct egress_config *egress, FILE *stream)
+{
+	char text[ENDPOINT_TEXT_SIZE];
+	fprintf(stream, "egress %" PRIu32 " %s (line %u)\n", egress->index, egress->name,
+		egress->line);
+	for (size_t i = 0; i < egress->prefix_count; i++)
+		fprintf(stream, "  destination: %s/%u port %u\n",
+			endpoint_format_address(&egress->prefixes[i].base, text),
+			egress->prefixes[i].length, egress->prefixes[i].base.port);
+	fprintf(stream, "  secret: 1 keys\n");
+	fprintf(stream, "  integrity: %u, on_failure: %s\n", egress->integrity,
+		on_failure_words[egress->on_failure]);
+}
+
+void config_dump(const struct config *config, FILE *stream)
+{
+	for (size_t i = 0; i < config->service_count; i++)
+		dump_service(&config->services[i], stream);
+	for (size_t i = 0; i < config->egress_count; i++)
+		dump_egress(&config->egress[i], stream);
+	fprintf(stream, "queues: first: %u, count: %u\n", config->queue_first, config->queue_count);
+	fprintf(stream, "mark: 0x%08" PRIx32 "\n", config->mark);
+	fprintf(stream, "max_flows: %" PRIu32 "\n", config->max_flows);
+	fprintf(stream, "manage_ruleset: %s\n", truth(config->manage_ruleset));
+	fprintf(stream, "state_directory: %s\n", config->state_directory);
+	fprintf(stream, "control.socket: %s\n", config->control_socket);
+	fprintf(stream, "log.level: %s\n", log_level_words[config->log_level]);
+}

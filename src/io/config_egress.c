@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The list egress = ( { ... }, … ): hidden servers that clients behind this gateway shall reach. */
+#include <stdlib.h>
+
+#include "config_reader.h"
+#include "secret_memory.h"
+
+#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
+
+/* An egress destination while its group is being read. */
+struct draft {
+	struct egress_config *egress;
+	struct places prefixes;
+	const config_setting_t *ports;
+};
+
+static void read_egress_name(struct reader *reader, const config_setting_t *setting, void *target)
+{
+	struct draft *draft = target;
+	read_name(reader, setting, draft->egress->name);
+}
+
+static void read_destination(struct reader *reader, const config_setting_t *setting, void *target)
+{
+	struct draft *draft = target;
+	read_addresses(reader, setting, true, &draft->prefixes);
+}
+
+static void read_egress_port(struct reader *reader, const config_setting_t *setting, void *target)
+{
+	(void)reader;
+	struct draft *draft = target;
+	draft->ports = setting;
+}
+
+static void read_egress_secret(struct reader *reader, const config_setting_t *setting, void *target)
+{
+	struct draft *draft = target;
+	size_t count;
+	draft->egress->key = read_keys(reader, setting, false, &count);
+}
+
+static void read_egress_integrity(struct reader *reader, const config_setting_t *setting,
+				  void *target)
+{
+	struct draft *draft = target;
+	if (read_integrity(reader, setting, &draft->egress->integrity))
+		warn_of_long_check(reader, setting, draft->egress->integrity);
+}
+
+static void read_on_failure(struct reader *reader, const config_setting_t *setting, void *target)
+{
+	static const char *const words[] = {"drop", "pass", NULL};
+	unsigned int value;
+	if (read_choice(reader, setting, words, &value))
+		((struct draft *)target)->egress->on_failure = (enum on_failure)value;
+}
+
+static const struct field egress_fields[] = {
+	{"name", read_egress_name, "a name for logs and counters"},
+	{"destination", read_destination, "an address or prefix of servers, or a list"},
+	{"port", read_egress_port, "the port of the servers, or a list"},
+	{"secret", read_egress_secret, "the secret of the servers"},
+	{"integrity", read_egress_integrity, NULL},
+	{"on_failure", read_on_failure, NULL},
+};
+
+static void combine_prefixes(struct reader *reader, const struct draft *draft)
+{
+	struct egress_config *egress = draft->egress;
+	size_t count;
+	const struct place *places = places_combine(reader, &draft->prefixes, draft->ports,
+						    &reader->egress_places, &count);
+	egress->prefixes = reader_allocate(reader, count, sizeof(*egress->prefixes));
+	for (size_t i = 0; egress->prefixes && i < count; i++)
+		egress->prefixes[egress->prefix_count++] = places[i].prefix;
+}
+
+static void read_destination_group(struct reader *reader, const config_setting_t *group,
+				   struct egress_config *egress)
+{
+	struct draft draft = {.egress = egress};
+	egress->line = config_setting_source_line(group);
+	read_group(reader, group, egress_fields, COUNT_OF(egress_fields), &draft);
+	if (draft.ports)
+		combine_prefixes(reader, &draft);
+	places_free(&draft.prefixes);
+}
+
+void read_egress(struct reader *reader, const config_setting_t *setting, void *target)
+{
+	struct config *config = target;
+	size_t count = value_count(reader, setting, "destination { name = ...; }");
+	config->egress = reader_allocate(reader, count, sizeof(*config->egress));
+	for (size_t i = 0; config->egress && i < count; i++) {
+		struct egress_config *egress = &config->egress[config->egress_count++];
+		egress->index = (uint32_t)i;
+		read_destination_group(reader, value_at(setting, i), egress);
+	}
+}
+
+void egress_config_free(struct egress_config *egress)
+{
+	secret_memory_free(egress->key, sizeof(struct key));
+	free(egress->prefixes);
+}

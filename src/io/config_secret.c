@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Secrets of the configuration. No diagnostic ever shows one. */
+#include <nettle/memops.h>
+#include <stdlib.h>
+
+#include "config_reader.h"
+#include "core/secret.h"
+#include "secret_file.h"
+#include "secret_memory.h"
+
+#include <string.h>
+
+enum { ERROR_TEXT_SIZE = 512 };
+
+static const char expected_secret[] =
+	"a secret (plain text, h:hex digits, f:file or r:length:bytes)";
+
+/* One warning for each file that holds a secret itself although others may read it. */
+static void warn_of_exposure(struct reader *reader, const config_setting_t *setting)
+{
+	struct source *source = reader_source(reader, config_setting_source_file(setting));
+	if (!source || !source->exposed || source->exposure_told)
+		return;
+	source->exposure_told = true;
+	reader_warning(reader, setting,
+		       "a secret stands in this file, which group or others may read, expected "
+		       "mode 0600, or the secret in a file of its own (f:)");
+}
+
+static bool read_secret_file(struct reader *reader, const config_setting_t *setting,
+			     const struct secret_text *text, struct secret *secret, bool *truncated)
+{
+	char error[ERROR_TEXT_SIZE] = "";
+	char *path;
+	bool absolute = text->length > 0 && text->value[0] == '/';
+	if (asprintf(&path, "%s%s%.*s", absolute ? "" : reader->folder, absolute ? "" : "/",
+		     (int)text->length, text->value) < 0) {
+		reader_memory_short(reader);
+		return false;
+	}
+	bool fine = secret_file_read(secret, path, truncated, error, sizeof(error));
+	if (!fine)
+		reader_error(reader, setting, "%s", error);
+	free(path);
+	return fine;
+}
+
+static bool read_secret(struct reader *reader, const config_setting_t *setting,
+			struct secret *secret)
+{
+	const char *value = read_string(reader, setting, expected_secret);
+	struct secret_text text;
+	const char *error = NULL;
+	bool truncated = false;
+	if (!value)
+		return false;
+	if (!secret_text_parse(&text, value, strlen(value), &error)) {
+		reader_error(reader, setting, "%s", error);
+		return false;
+	}
+	if (text.notation == SECRET_FILE) {
+		if (!read_secret_file(reader, setting, &text, secret, &truncated))
+			return false;
+	} else {
+		warn_of_exposure(reader, setting);
+		if (!secret_from_text(secret, &text, &truncated, &error)) {
+			reader_error(reader, setting, "%s", error);
+			return false;
+		}
+	}
+	if (truncated)
+		reader_warning(reader, setting,
+			       "found more than %d bytes, the rest of the secret is not used",
+			       SECRET_SIZE);
+	return true;
+}
+
+static struct key *new_keys(struct reader *reader, const config_setting_t *setting, size_t count)
+{
+	bool locked = true;
+	struct key *keys = secret_memory_new(count * sizeof(struct key), &locked);
+	if (!keys)
+		reader_memory_short(reader);
+	if (!locked && !reader->lock_told) {
+		reader->lock_told = true;
+		reader_warning(
+			reader, setting,
+			"the memory for secrets could not be locked and may be swapped out, "
+			"expected a higher limit of locked memory (LimitMEMLOCK=, ulimit -l)");
+	}
+	return keys;
+}
+
+/* keys[0..index) have been read before. */
+static void warn_of_equal_key(struct reader *reader, const config_setting_t *setting,
+			      const struct key *keys, size_t index)
+{
+	for (size_t i = 0; i < index; i++) {
+		/* One that could not be read has no name. */
+		if (keys[i].name[0] &&
+		    memeql_sec(&keys[i].secret, &keys[index].secret, sizeof(struct secret))) {
+			reader_warning(reader, setting,
+				       "the same secret as number %zu of this list", i + 1);
+			return;
+		}
+	}
+}
+
+struct key *read_keys(struct reader *reader, const config_setting_t *setting, bool several,
+		      size_t *count)
+{
+	*count = 0;
+	if (!several && (config_setting_is_array(setting) || config_setting_is_list(setting))) {
+		reader_error(reader, setting, "found a list, expected one secret");
+		return NULL;
+	}
+	size_t length = value_count(reader, setting, "secret");
+	if (length == 0)
+		return NULL;
+	struct key *keys = new_keys(reader, setting, length);
+	if (!keys)
+		return NULL;
+	*count = length;
+	for (size_t i = 0; i < length; i++) {
+		const config_setting_t *element = value_at(setting, i);
+		if (!read_secret(reader, element, &keys[i].secret))
+			continue;
+		snprintf(keys[i].name, sizeof(keys[i].name), "%zu", i + 1);
+		warn_of_equal_key(reader, element, keys, i);
+	}
+	return keys;
+}

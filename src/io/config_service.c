@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The list services = ( { ... }, … ): servers that are hidden. */
+#include <stdlib.h>
+
+#include "config_reader.h"
+#include "secret_memory.h"
+
+#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
+
+enum { DEFAULT_DECOY_PORT = 9 }; /* discard, RFC 863: closed nearly everywhere */
+
+/* A service while its group is being read. */
+struct draft {
+	struct service_config *service;
+	struct places addresses;
+	const config_setting_t *ports;
+};
+
+static void read_service_name(struct reader *reader, const config_setting_t *setting, void *target)
+{
+	struct draft *draft = target;
+	read_name(reader, setting, draft->service->service.name);
+}
+
+static void read_service_address(struct reader *reader, const config_setting_t *setting,
+				 void *target)
+{
+	struct draft *draft = target;
+	read_addresses(reader, setting, false, &draft->addresses);
+}
+
+static void read_service_port(struct reader *reader, const config_setting_t *setting, void *target)
+{
+	(void)reader;
+	struct draft *draft = target;
+	draft->ports = setting;
+}
+
+static void read_service_secret(struct reader *reader, const config_setting_t *setting,
+				void *target)
+{
+	struct service_config *service = ((struct draft *)target)->service;
+	service->keys = read_keys(reader, setting, true, &service->service.key_count);
+	service->service.keys = service->keys;
+}
+
+static void read_service_integrity(struct reader *reader, const config_setting_t *setting,
+				   void *target)
+{
+	struct draft *draft = target;
+	read_integrity(reader, setting, &draft->service->service.integrity);
+}
+
+static void read_reassemble(struct reader *reader, const config_setting_t *setting, void *target)
+{
+	struct draft *draft = target;
+	read_boolean(reader, setting, &draft->service->reassemble);
+}
+
+static void read_schedule(struct reader *reader, const config_setting_t *setting, void *target)
+{
+	static const char *const words[] = {"hash", "random", "round-robin", NULL};
+	unsigned int value;
+	if (read_choice(reader, setting, words, &value))
+		((struct draft *)target)->service->schedule = (enum schedule)value;
+}
+
+static void read_reject(struct reader *reader, const config_setting_t *setting, void *target)
+{
+	static const char *const words[] = {"closed", "reset", "drop", NULL};
+	unsigned int value;
+	if (read_choice(reader, setting, words, &value))
+		((struct draft *)target)->service->reject = (enum reject)value;
+}
+
+static void read_decoy_port(struct reader *reader, const config_setting_t *setting, void *target)
+{
+	long long value;
+	if (read_integer(reader, setting, 1, UINT16_MAX, &value))
+		((struct draft *)target)->service->decoy_port = (uint16_t)value;
+}
+
+static void read_backend_address(struct reader *reader, const config_setting_t *setting,
+				 void *target)
+{
+	struct backend *backend = target;
+	uint16_t port = backend->endpoint.port;
+	if (read_address(reader, setting, &backend->endpoint))
+		backend->endpoint.port = port;
+}
+
+static void read_backend_port(struct reader *reader, const config_setting_t *setting, void *target)
+{
+	long long value;
+	if (read_integer(reader, setting, 1, UINT16_MAX, &value))
+		((struct backend *)target)->endpoint.port = (uint16_t)value;
+}
+
+static void read_backend_weight(struct reader *reader, const config_setting_t *setting,
+				void *target)
+{
+	long long value;
+	if (read_integer(reader, setting, 1, UINT16_MAX, &value))
+		((struct backend *)target)->weight = (uint16_t)value;
+}
+
+static const struct field backend_fields[] = {
+	{"address", read_backend_address, "a numeric IPv4 or IPv6 address"},
+	{"port", read_backend_port, NULL},
+	{"weight", read_backend_weight, NULL},
+};
+
+static void read_backends(struct reader *reader, const config_setting_t *setting, void *target)
+{
+	struct service_config *service = ((struct draft *)target)->service;
+	size_t count = value_count(reader, setting, "backend { address = ...; }");
+	service->backends = reader_allocate(reader, count, sizeof(*service->backends));
+	for (size_t i = 0; service->backends && i < count; i++) {
+		const config_setting_t *group = value_at(setting, i);
+		struct backend *backend = &service->backends[service->backend_count++];
+		backend->weight = 1;
+		read_group(reader, group, backend_fields, COUNT_OF(backend_fields), backend);
+		for (size_t j = 0; j < i; j++) {
+			uint8_t family = backend->endpoint.family;
+			if (family == 0 || service->backends[j].endpoint.family != family)
+				continue;
+			reader_error(reader, group,
+				     "not supported yet: several backends of one family, expected "
+				     "at most one %s backend",
+				     family == FAMILY_IPV4 ? "IPv4" : "IPv6");
+			break;
+		}
+	}
+}
+
+static const struct field service_fields[] = {
+	{"name", read_service_name, "a name for logs and counters"},
+	{"address", read_service_address, "the address that clients connect to, or a list"},
+	{"port", read_service_port, "the port that clients connect to, or a list"},
+	{"secret", read_service_secret, "a secret or a list of secrets"},
+	{"integrity", read_service_integrity, NULL},
+	{"reassemble", read_reassemble, NULL},
+	{"backends", read_backends, NULL},
+	{"schedule", read_schedule, NULL},
+	{"reject", read_reject, NULL},
+	{"decoy_port", read_decoy_port, NULL},
+};
+
+static bool addresses_have_family(const struct places *addresses, uint8_t family)
+{
+	for (size_t i = 0; i < addresses->count; i++)
+		if (addresses->list[i].prefix.base.family == family)
+			return true;
+	return false;
+}
+
+static void check_backend_families(struct reader *reader, const config_setting_t *group,
+				   const struct draft *draft)
+{
+	const config_setting_t *backends = config_setting_get_member(group, "backends");
+	for (size_t i = 0; i < draft->service->backend_count; i++) {
+		uint8_t family = draft->service->backends[i].endpoint.family;
+		if (family == 0 || draft->addresses.count == 0 ||
+		    addresses_have_family(&draft->addresses, family))
+			continue;
+		reader_error(reader, value_at(backends, i),
+			     "found an %s backend, expected the service to have an %s address",
+			     family == FAMILY_IPV4 ? "IPv4" : "IPv6",
+			     family == FAMILY_IPV4 ? "IPv4" : "IPv6");
+	}
+}
+
+static void check_integrity(struct reader *reader, const config_setting_t *group,
+			    const struct service_config *service)
+{
+	const config_setting_t *integrity = config_setting_get_member(group, "integrity");
+	if (service->reassemble) {
+		if (service->service.integrity == 0)
+			reader_error(
+				reader, config_setting_get_member(group, "reassemble"),
+				"found true without integrity, expected integrity of 1 or more");
+		return;
+	}
+	if (integrity)
+		warn_of_long_check(reader, integrity, service->service.integrity);
+}
+
+static void combine_endpoints(struct reader *reader, const struct draft *draft)
+{
+	struct service_config *service = draft->service;
+	size_t count;
+	const struct place *places = places_combine(reader, &draft->addresses, draft->ports,
+						    &reader->protected_places, &count);
+	service->endpoints = reader_allocate(reader, count, sizeof(*service->endpoints));
+	for (size_t i = 0; service->endpoints && i < count; i++)
+		service->endpoints[service->endpoint_count++] = places[i].prefix.base;
+}
+
+static void read_service(struct reader *reader, const config_setting_t *group,
+			 struct service_config *service)
+{
+	struct draft draft = {.service = service};
+	service->decoy_port = DEFAULT_DECOY_PORT;
+	service->line = config_setting_source_line(group);
+	read_group(reader, group, service_fields, COUNT_OF(service_fields), &draft);
+	if (draft.ports)
+		combine_endpoints(reader, &draft);
+	if (config_setting_is_group(group)) {
+		check_backend_families(reader, group, &draft);
+		check_integrity(reader, group, service);
+	}
+	places_free(&draft.addresses);
+}
+
+void read_services(struct reader *reader, const config_setting_t *setting, void *target)
+{
+	struct config *config = target;
+	size_t count = value_count(reader, setting, "service { name = ...; }");
+	config->services = reader_allocate(reader, count, sizeof(*config->services));
+	for (size_t i = 0; config->services && i < count; i++) {
+		struct service_config *service = &config->services[config->service_count++];
+		service->service.index = (uint32_t)i;
+		read_service(reader, value_at(setting, i), service);
+	}
+}
+
+void service_config_free(struct service_config *service)
+{
+	secret_memory_free(service->keys, service->service.key_count * sizeof(struct key));
+	free(service->endpoints);
+	free(service->backends);
+}
