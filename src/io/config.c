@@ -2,6 +2,7 @@
 #include "config.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/un.h>
@@ -274,6 +275,17 @@ static void report_syntax(struct reader *reader, config_t *tree)
 			  text ? text : "cannot be parsed");
 }
 
+/* The scanner of libconfig frees its buffers as they are, secrets included: let free overwrite
+ * them. */
+static void overwrite_freed_memory(bool on)
+{
+#ifdef M_PERTURB
+	mallopt(M_PERTURB, on ? 0xa5 : 0);
+#else
+	(void)on;
+#endif
+}
+
 static void read_tree(struct reader *reader, const char *text, size_t length)
 {
 	/* An empty stream cannot be opened on older C libraries; a newline means the same. */
@@ -284,6 +296,7 @@ static void read_tree(struct reader *reader, const char *text, size_t length)
 		return;
 	}
 	setvbuf(stream, NULL, _IONBF, 0);
+	overwrite_freed_memory(true);
 	config_init(&tree);
 	config_set_include_dir(&tree, reader->folder);
 	if (config_read(&tree, stream)) {
@@ -299,6 +312,7 @@ static void read_tree(struct reader *reader, const char *text, size_t length)
 	wipe_strings(config_root_setting(&tree));
 	fclose(stream);
 	config_destroy(&tree);
+	overwrite_freed_memory(false);
 }
 
 static void read_file(struct reader *reader)

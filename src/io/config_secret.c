@@ -2,13 +2,12 @@
 /* Secrets of the configuration. No diagnostic ever shows one. */
 #include <nettle/memops.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "config_reader.h"
 #include "core/secret.h"
 #include "secret_file.h"
 #include "secret_memory.h"
-
-#include <string.h>
 
 enum { ERROR_TEXT_SIZE = 512 };
 
