@@ -41,7 +41,11 @@
 	X(PAYLOAD_COLLECTED, "payload-collected", "payload taken from the client, the SYN is on its way") \
 	X(HALVES_JOINED, "halves-joined", "the server answered and both halves were joined")       \
 	X(SERVER_REFUSED, "server-refused", "the server refused the connection")                   \
-	X(COLLECT_TIMEOUT, "collect-timeout", "the client did not send the bytes that the token needs")
+	X(COLLECT_TIMEOUT, "collect-timeout", "the client did not send the bytes that the token needs") \
+	X(SERVER_SILENT, "server-silent", "the server did not answer in time")                     \
+	X(PROMISE_BROKEN, "promise-broken", "the server negotiated less than the client was promised") \
+	X(PAYLOAD_TOO_LONG, "payload-too-long", "the server takes no segment as long as the check needs") \
+	X(CLIENT_GONE, "client-gone", "the client gave up before the server had its bytes")
 
 enum reason {
 #define REASON_ENUM(name, word, text) REASON_##name,
