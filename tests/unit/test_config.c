@@ -322,6 +322,37 @@ START_TEST(test_unreadable_files)
 }
 END_TEST
 
+/* Which words the reader of secret files uses is its own matter; that it refuses and where is ours.
+ */
+START_TEST(test_secret_files)
+{
+	static const char text[] =
+		"services = ( { name = \"ssh\"; address = \"192.0.2.1\"; port = 22;\n"
+		"secret = [ \"f:good.key\",\n"
+		"\"f:no-such.key\",\n"
+		"\"f:empty.key\",\n"
+		"\"f:exposed.key\",\n"
+		"\"f:.\" ]; } );\n";
+	char path[PATH_SIZE];
+	struct diagnostics diagnostics = {0};
+	path_in(path, work_folder, "files.conf");
+	write_all(path, text, strlen(text), 0600);
+	ck_assert_ptr_null(config_load(path, &diagnostics));
+	remove_lock_warning(&diagnostics);
+	ck_assert_uint_eq(diagnostics.count, 4);
+	for (size_t i = 0; i < diagnostics.count; i++) {
+		char start[PATH_SIZE + 64];
+		const char *line = diagnostics.list[i].text;
+		snprintf(start, sizeof(start),
+			 "%s:%zu: error: services[0] \"ssh\": secret[%zu]: ", path, i + 3, i + 1);
+		ck_assert_msg(strncmp(line, start, strlen(start)) == 0, "%s", line);
+		ck_assert_uint_gt(strlen(line), strlen(start));
+		ck_assert_msg(!strstr(line, "readable by all"), "a secret is shown: %s", line);
+	}
+	diagnostics_free(&diagnostics);
+}
+END_TEST
+
 START_TEST(test_too_many_endpoints)
 {
 	char path[PATH_SIZE];
@@ -440,6 +471,7 @@ static Suite *config_suite(void)
 	tcase_add_test(values, test_values);
 	tcase_add_test(values, test_defaults);
 	tcase_add_test(values, test_unreadable_files);
+	tcase_add_test(values, test_secret_files);
 	tcase_add_test(values, test_too_many_endpoints);
 	tcase_add_test(values, test_shipped_file);
 	tcase_add_test(values, test_shipped_examples);
