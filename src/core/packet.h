@@ -40,14 +40,14 @@ enum tcp_option_kind {
 
 /* An IP packet. Offsets count from bytes; every offset and length has been checked. */
 struct packet {
-	uint8_t *bytes;      /* the IP header */
-	size_t captured;     /* bytes that are there; less than length when the copy was cut short */
-	size_t length;       /* what the IP header says (IPv6 jumbograms are refused) */
-	size_t transport;    /* offset of the transport header, behind options and extension headers */
-	uint8_t family;      /* FAMILY_IPV4 or FAMILY_IPV6 */
-	uint8_t protocol;    /* of the transport header */
-	bool checksum_ready; /* false: the kernel left the TCP checksum to the device; edits then leave
-				it alone and packet_complete_checksum makes it whole */
+	uint8_t *bytes;   /* the IP header */
+	size_t captured;  /* bytes that are there; less than length when the copy was cut short */
+	size_t length;    /* what the IP header says (IPv6 jumbograms are refused) */
+	size_t transport; /* offset of the transport header, behind options and extension headers */
+	uint8_t family;   /* FAMILY_IPV4 or FAMILY_IPV6 */
+	uint8_t protocol; /* of the transport header */
+	bool checksum_ready; /* false: the kernel left the TCP checksum to the device; edits then
+				leave it alone and packet_complete_checksum makes it whole */
 };
 
 /* A TCP segment in a packet. Numbers in host byte order. */
@@ -61,7 +61,8 @@ struct segment {
 	size_t options;        /* offset of the options in the packet */
 	size_t options_length; /* in bytes, up to 40 */
 	size_t payload;        /* offset of the payload in the packet */
-	size_t payload_length; /* by the IP header; the copy may hold less, see segment_payload_captured */
+	size_t payload_length; /* by the IP header; the copy may hold less, see
+				  segment_payload_captured */
 	size_t timestamp;      /* offset of the TSval of the first timestamp option; 0: none */
 	uint32_t tsval;        /* 0 without timestamp option */
 	uint32_t tsecr;
@@ -70,9 +71,9 @@ struct segment {
 /* One TCP option. For END and NOP length is 1 and there is no data. */
 struct tcp_option {
 	uint8_t kind;
-	uint8_t length;    /* of the whole option, checked */
-	size_t offset;     /* of the kind byte in the packet */
-	uint8_t *data;     /* length - 2 bytes behind kind and length */
+	uint8_t length; /* of the whole option, checked */
+	size_t offset;  /* of the kind byte in the packet */
+	uint8_t *data;  /* length - 2 bytes behind kind and length */
 };
 
 struct tcp_option_iterator {
@@ -127,12 +128,16 @@ void segment_edit32(struct segment *segment, size_t offset, uint32_t value);
 /* Replaces an option of the segment by NOPs and keeps the checksum. */
 void segment_blank_option(struct segment *segment, const struct tcp_option *option);
 
-/* Cuts the payload off: IP length, IPv4 header checksum and TCP checksum follow (a TCP checksum that
- * is not ready gets the new pseudo header). The packet then ends behind the TCP header. */
+/* Cuts the payload off: IP length, IPv4 header checksum and TCP checksum follow (a TCP checksum
+ * that is not ready gets the new pseudo header). The packet then ends behind the TCP header. */
 void segment_strip_payload(struct segment *segment);
 
 /* Computes the whole TCP checksum and says that it is ready. Needs the whole packet captured. */
 void segment_complete_checksum(struct segment *segment);
+
+/* Turns the segment into a bare RST at that sequence number: no options, no payload, all lengths
+ * and checksums right. */
+void segment_become_reset(struct segment *segment, uint32_t sequence);
 
 /* Byte order helpers for unaligned fields. */
 static inline uint16_t load16(const uint8_t *at)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The protect role: judges what clients send to a protected service (design: verify the SYN, then in
- * integrity mode the first payload). Pure: no I/O, no clock; one instance per worker, no locks. */
+/* The protect role: judges what clients send to a protected service (design: verify the SYN, then
+ * in integrity mode the first payload). Pure: no I/O, no clock; one instance per worker, no locks.
+ */
 #ifndef KNOCKGW_CORE_PROTECT_H
 #define KNOCKGW_CORE_PROTECT_H
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Pre-shared secrets and their notations (thesis table 10, libknockify). No I/O: see io/secret_file.h. */
+/* Pre-shared secrets and their notations (thesis table 10, libknockify). No I/O: see
+ * io/secret_file.h. */
 #ifndef KNOCKGW_CORE_SECRET_H
 #define KNOCKGW_CORE_SECRET_H
 
@@ -38,8 +39,7 @@ bool secret_from_text(struct secret *secret, const struct secret_text *parsed, b
 		      const char **error);
 
 /* Makes a secret from raw bytes: padded with zeros, or truncated behind SECRET_SIZE. */
-void secret_from_bytes(struct secret *secret, const uint8_t *bytes, size_t length,
-		       bool *truncated);
+void secret_from_bytes(struct secret *secret, const uint8_t *bytes, size_t length, bool *truncated);
 
 /* Overwrites length bytes in a way that the compiler cannot leave out. */
 void secret_wipe(void *memory, size_t length);

@@ -25,7 +25,8 @@ struct service {
 	size_t key_count;       /* at least 1 */
 };
 
-/* Finds a service by the destination of a segment. Immutable once built, so threads may share it. */
+/* Finds a service by the destination of a segment. Immutable once built, so threads may share it.
+ */
 struct service_table;
 
 /* One row of the table: the destination that clients put on the wire. */
@@ -42,8 +43,9 @@ void service_table_free(struct service_table *table);
 const struct service *service_table_find(const struct service_table *table,
 					 const struct endpoint *destination);
 
-/* The key whose token isn is, or NULL. Tries every key, so that the time tells nothing about which. */
-const struct key *service_key_for(const struct service *service,
-				  const struct endpoint *destination, uint32_t tsval, uint32_t isn);
+/* The key whose token isn is, or NULL. Tries every key, so that the time tells nothing about which.
+ */
+const struct key *service_key_for(const struct service *service, const struct endpoint *destination,
+				  uint32_t tsval, uint32_t isn);
 
 #endif

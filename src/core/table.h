@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* A bounded hash table from tuple to a value of fixed size, with expiry in constant time.
  *
- * It lives in one region of memory that the caller provides and holds offsets only, no pointers: put
- * it into a shared file mapping and it survives the death of the process. One writer, no locks. */
+ * It lives in one region of memory that the caller provides and holds offsets only, no pointers:
+ * put it into a shared file mapping and it survives the death of the process. One writer, no locks.
+ */
 #ifndef KNOCKGW_CORE_TABLE_H
 #define KNOCKGW_CORE_TABLE_H
 
@@ -16,12 +17,12 @@ struct table;
 
 /* What a table is made for; all of it is written into its header and compared on attach. */
 struct table_layout {
-	uint32_t capacity;    /* entries */
-	uint32_t value_size;  /* bytes of a value */
-	uint32_t fixed_size;  /* the first bytes of a value, which never change once inserted: they are
-				 sealed together with the tuple by a checksum */
-	uint32_t kind;        /* four characters that name what the values are */
-	uint32_t version;     /* of the value's layout */
+	uint32_t capacity;   /* entries */
+	uint32_t value_size; /* bytes of a value */
+	uint32_t fixed_size; /* the first bytes of a value, which never change once inserted: they
+				are sealed together with the tuple by a checksum */
+	uint32_t kind;       /* four characters that name what the values are */
+	uint32_t version;    /* of the value's layout */
 };
 
 /* Bytes of memory that such a table needs. */
@@ -35,9 +36,9 @@ size_t table_entry_size(const struct table_layout *layout);
 struct table *table_init(void *memory, const struct table_layout *layout,
 			 const uint8_t hash_key[static 16], uint64_t now);
 
-/* Takes over a table that another process left in memory. boot is an opaque value that differs after
- * a restart of the steady clock; deadlines are then moved so that what was left of them is left.
- * Links are rebuilt from the entries, so a process killed in mid-update left nothing broken.
+/* Takes over a table that another process left in memory. boot is an opaque value that differs
+ * after a restart of the steady clock; deadlines are then moved so that what was left of them is
+ * left. Links are rebuilt from the entries, so a process killed in mid-update left nothing broken.
  * Returns NULL and points *why at a static sentence when it is foreign or corrupt. */
 struct table *table_attach(void *memory, size_t size, const struct table_layout *layout,
 			   uint64_t boot, uint64_t now, const char **why);

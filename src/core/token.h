@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The tokens of TCP Stealth (thesis 3.2 to 3.4): the initial sequence number that proves a secret. */
+/* The tokens of TCP Stealth (thesis 3.2 to 3.4): the initial sequence number that proves a secret.
+ */
 #ifndef KNOCKGW_CORE_TOKEN_H
 #define KNOCKGW_CORE_TOKEN_H
 

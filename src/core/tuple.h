@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Addresses, endpoints and tuples: plain values that can be hashed, compared and stored as bytes. */
+/* Addresses, endpoints and tuples: plain values that can be hashed, compared and stored as bytes.
+ */
 #ifndef KNOCKGW_CORE_TUPLE_H
 #define KNOCKGW_CORE_TUPLE_H
 
@@ -14,7 +15,8 @@ enum { ADDRESS_SIZE = 16 };
 
 /* One end of a connection. Every byte has a defined value, so memcmp and hashing are allowed. */
 struct endpoint {
-	uint8_t address[ADDRESS_SIZE]; /* network byte order; IPv4 in the first four bytes, then zeros */
+	uint8_t address[ADDRESS_SIZE]; /* network byte order; IPv4 in the first four bytes, then
+					  zeros */
 	uint16_t port;                 /* host byte order */
 	uint8_t family;                /* FAMILY_IPV4 or FAMILY_IPV6 */
 	uint8_t reserved;              /* always zero */

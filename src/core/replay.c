@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "replay.h"
+
+#include <stdlib.h>
+
+#include "protect.h"
+
+enum { ENGINE_CAPACITY = 65536 };
+
+enum outcome { OUTCOME_REFUSED_SYN, OUTCOME_PENDING, OUTCOME_OPENED, OUTCOME_REFUSED_DATA };
+
+/* A connection of the capture: the newest of a tuple is the one that its segments belong to. */
+struct attempt {
+	struct tuple tuple;
+	uint32_t isn;
+	enum outcome outcome;
+};
+
+struct replay {
+	const struct service_table *services;
+	struct protect *engine;
+	struct attempt *attempts;
+	size_t count;
+	size_t room;
+};
+
+struct replay *replay_new(const struct service_table *services)
+{
+	/* Nobody attacks the hash table of a program that reads a file. */
+	static const uint8_t hash_key[16];
+	struct replay *replay = calloc(1, sizeof(*replay));
+
+	if (replay == NULL)
+		return NULL;
+	replay->services = services;
+	replay->engine = protect_new(ENGINE_CAPACITY, hash_key, 0);
+	if (replay->engine == NULL) {
+		free(replay);
+		return NULL;
+	}
+	return replay;
+}
+
+void replay_free(struct replay *replay)
+{
+	if (replay == NULL)
+		return;
+	protect_free(replay->engine);
+	free(replay->attempts);
+	free(replay);
+}
+
+const char *replay_kind(const struct segment *segment)
+{
+	if (segment_is_initial_syn(segment))
+		return "syn";
+	return segment->payload_length > 0 ? "data" : "other";
+}
+
+static struct attempt *newest_attempt(struct replay *replay, const struct tuple *tuple)
+{
+	for (size_t i = replay->count; i > 0; i--)
+		if (tuple_equal(&replay->attempts[i - 1].tuple, tuple))
+			return &replay->attempts[i - 1];
+	return NULL;
+}
+
+static struct attempt *attempt_of_syn(struct replay *replay, const struct segment *segment)
+{
+	for (size_t i = 0; i < replay->count; i++)
+		if (replay->attempts[i].isn == segment->sequence &&
+		    tuple_equal(&replay->attempts[i].tuple, &segment->tuple))
+			return &replay->attempts[i];
+	if (replay->count == replay->room) {
+		size_t room = replay->room == 0 ? 64 : replay->room * 2;
+		struct attempt *grown = realloc(replay->attempts, room * sizeof(*grown));
+		if (grown == NULL)
+			return NULL;
+		replay->attempts = grown;
+		replay->room = room;
+	}
+	struct attempt *attempt = &replay->attempts[replay->count++];
+	*attempt = (struct attempt){.tuple = segment->tuple, .isn = segment->sequence};
+	return attempt;
+}
+
+static enum outcome outcome_after(enum outcome before, const struct decision *decision)
+{
+	switch (decision->verdict) {
+	case VERDICT_VERIFIED:
+		return OUTCOME_OPENED;
+	case VERDICT_PENDING:
+		return OUTCOME_PENDING;
+	case VERDICT_RESET:
+		return OUTCOME_REFUSED_DATA;
+	default:
+		return before;
+	}
+}
+
+bool replay_segment(struct replay *replay, struct segment *segment, uint64_t now,
+		    struct decision *decision)
+{
+	bool syn = segment_is_initial_syn(segment);
+
+	if (service_table_find(replay->services, &segment->tuple.destination) == NULL)
+		return false;
+	struct attempt *attempt =
+		syn ? attempt_of_syn(replay, segment) : newest_attempt(replay, &segment->tuple);
+	if (!syn && attempt != NULL && attempt->outcome == OUTCOME_OPENED)
+		return false;
+	protect_expire(replay->engine, now);
+	protect_judge(replay->engine, replay->services, segment, now, decision);
+	if (decision->verdict == VERDICT_LOOKUP)
+		protect_resolve(segment, CONNECTION_UNKNOWN, decision);
+	if (attempt != NULL)
+		attempt->outcome = outcome_after(attempt->outcome, decision);
+	return true;
+}
+
+struct replay_summary replay_summary(const struct replay *replay)
+{
+	struct replay_summary summary = {.connections = replay->count};
+
+	for (size_t i = 0; i < replay->count; i++) {
+		enum outcome outcome = replay->attempts[i].outcome;
+
+		summary.opened += outcome == OUTCOME_OPENED;
+		summary.pending += outcome == OUTCOME_PENDING;
+		summary.refused_syn += outcome == OUTCOME_REFUSED_SYN;
+		summary.refused_data += outcome == OUTCOME_REFUSED_DATA;
+	}
+	return summary;
+}

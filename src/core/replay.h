@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Drives the protect engine from a capture: stands in for the kernel's part, which forwards
+ * verified connections without asking and forgets those that failed. Pure; knockctl replay is its
+ * edge. */
+#ifndef KNOCKGW_CORE_REPLAY_H
+#define KNOCKGW_CORE_REPLAY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "packet.h"
+#include "service.h"
+#include "verdict.h"
+
+struct replay;
+
+/* What came of all connections, a connection being a distinct client tuple and ISN. */
+struct replay_summary {
+	uint64_t connections;
+	uint64_t opened;       /* authorised: by the SYN, in integrity mode by the payload */
+	uint64_t pending;      /* SYN right, payload never judged */
+	uint64_t refused_syn;  /* the ISN was no token */
+	uint64_t refused_data; /* SYN right, payload wrong or too short */
+};
+
+/* services must outlive the replay. Returns NULL when memory is short. */
+struct replay *replay_new(const struct service_table *services);
+void replay_free(struct replay *replay);
+
+/* Judges a segment as the daemon would. now in milliseconds of the capture's clock. Returns false
+ * when the daemon would not be asked: no service, or a verified connection. */
+bool replay_segment(struct replay *replay, struct segment *segment, uint64_t now,
+		    struct decision *decision);
+
+struct replay_summary replay_summary(const struct replay *replay);
+
+/* "syn", "data" or "other". */
+const char *replay_kind(const struct segment *segment);
+
+#endif

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "service.h"
+
+#include <stdlib.h>
+
+#include "token.h"
+
+struct service_table {
+	size_t mask;
+	struct service_row rows[]; /* a power of two of them, service NULL where free */
+};
+
+/* The endpoints come from the configuration, so no stranger can choose them: any mixer will do. */
+static size_t endpoint_hash(const struct endpoint *endpoint)
+{
+	uint64_t parts[3] = {0};
+
+	memcpy(parts, endpoint, sizeof(*endpoint));
+	uint64_t hash = parts[0] * 0x9e3779b97f4a7c15U;
+	hash = (hash ^ hash >> 29 ^ parts[1]) * 0xbf58476d1ce4e5b9U;
+	hash = (hash ^ hash >> 32 ^ parts[2]) * 0x94d049bb133111ebU;
+	return (size_t)(hash ^ hash >> 31);
+}
+
+struct service_table *service_table_new(const struct service_row *rows, size_t count)
+{
+	size_t size = 2;
+
+	while (size < 2 * count)
+		size *= 2;
+	struct service_table *table = calloc(1, sizeof(*table) + size * sizeof(table->rows[0]));
+	if (table == NULL)
+		return NULL;
+	table->mask = size - 1;
+	for (size_t i = 0; i < count; i++) {
+		size_t at = endpoint_hash(&rows[i].endpoint) & table->mask;
+		while (table->rows[at].service != NULL)
+			at = (at + 1) & table->mask;
+		table->rows[at] = rows[i];
+	}
+	return table;
+}
+
+void service_table_free(struct service_table *table)
+{
+	free(table);
+}
+
+const struct service *service_table_find(const struct service_table *table,
+					 const struct endpoint *destination)
+{
+	size_t at = endpoint_hash(destination) & table->mask;
+
+	for (; table->rows[at].service != NULL; at = (at + 1) & table->mask)
+		if (endpoint_equal(&table->rows[at].endpoint, destination))
+			return table->rows[at].service;
+	return NULL;
+}
+
+const struct key *service_key_for(const struct service *service, const struct endpoint *destination,
+				  uint32_t tsval, uint32_t isn)
+{
+	const struct key *found = NULL;
+
+	for (size_t i = 0; i < service->key_count; i++) {
+		const struct key *key = &service->keys[i];
+		bool right =
+			token_check(&key->secret, destination, tsval, isn, service->integrity > 0);
+		if (right && found == NULL)
+			found = key;
+	}
+	return found;
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "tuple.h"
+
+#include <arpa/inet.h>
+#include <stdio.h>
+
+char *endpoint_format_address(const struct endpoint *endpoint, char text[static ENDPOINT_TEXT_SIZE])
+{
+	int family = endpoint->family == FAMILY_IPV4 ? AF_INET : AF_INET6;
+
+	if (inet_ntop(family, endpoint->address, text, ENDPOINT_TEXT_SIZE) == NULL)
+		text[0] = '\0';
+	return text;
+}
+
+char *endpoint_format(const struct endpoint *endpoint, char text[static ENDPOINT_TEXT_SIZE])
+{
+	char address[ENDPOINT_TEXT_SIZE];
+	const char *format = endpoint->family == FAMILY_IPV4 ? "%.46s:%u" : "[%.46s]:%u";
+
+	snprintf(text, ENDPOINT_TEXT_SIZE, format, endpoint_format_address(endpoint, address),
+		 endpoint->port);
+	return text;
+}
+
+bool endpoint_parse_address(struct endpoint *endpoint, const char *text)
+{
+	*endpoint = (struct endpoint){0};
+	if (inet_pton(AF_INET, text, endpoint->address) == 1)
+		endpoint->family = FAMILY_IPV4;
+	else if (inet_pton(AF_INET6, text, endpoint->address) == 1)
+		endpoint->family = FAMILY_IPV6;
+	return endpoint->family != 0;
+}

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "verdict.h"
+
+const char *verdict_word(enum verdict verdict)
+{
+	switch (verdict) {
+	case VERDICT_PASS:
+	case VERDICT_VERIFIED:
+		return "accept";
+	case VERDICT_PENDING:
+		return "pending";
+	case VERDICT_DROP:
+		return "drop";
+	case VERDICT_LOOKUP:
+		return "lookup";
+	default:
+		return "reject";
+	}
+}

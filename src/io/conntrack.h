@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Questions to the kernel's connection tracking, over ctnetlink. One handle for each thread. */
+#ifndef KNOCKGW_IO_CONNTRACK_H
+#define KNOCKGW_IO_CONNTRACK_H
+
+#include <stdint.h>
+
+#include "core/tuple.h"
+
+struct conntrack;
+
+/* Returns NULL with errno set. */
+struct conntrack *conntrack_open(void);
+void conntrack_close(struct conntrack *conntrack);
+
+struct conntrack_entry {
+	uint32_t mark;
+	uint32_t status; /* enum ip_conntrack_status */
+};
+
+/* Looks up a TCP connection by its original direction: the client's tuple as it stood on the wire.
+ * Returns 1 when there is one, 0 when there is none, -1 with errno set when the kernel gave no
+ * answer within a second. */
+int conntrack_lookup(struct conntrack *conntrack, const struct tuple *original,
+		     struct conntrack_entry *entry);
+
+/* Forgets a connection. Returns 0, also when there is none, or -1 with errno set. */
+int conntrack_delete(struct conntrack *conntrack, const struct tuple *original);
+
+#endif

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "daemon.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <systemd/sd-daemon.h>
+
+#include "background.h"
+#include "build-config.h"
+#include "interfaces.h"
+#include "log.h"
+#include "nft.h"
+#include "overruns.h"
+#include "protect_role.h"
+#include "ruleset.h"
+
+/* How often the kernel is asked how many packets its queues had to drop. */
+static const struct timeval OVERRUN_INTERVAL = {.tv_sec = 5};
+
+struct daemon {
+	const struct config *config;
+	struct nft *nft;
+	struct interfaces *interfaces;
+	struct protect_role *protect;
+	struct event_base *base;
+	struct event *signals[4];
+	struct event *overruns;
+	struct event *interface_changes;
+	struct event *failures;
+	struct overruns protect_overruns;
+	bool failed;
+};
+
+static void on_stop_signal(evutil_socket_t signal, short events, void *context)
+{
+	struct daemon *daemon = context;
+
+	(void)events;
+	log_event(LOG_LEVEL_INFO, "stopping", "signal=%s", sigabbrev_np(signal));
+	event_base_loopbreak(daemon->base);
+}
+
+static void on_statistics_signal(evutil_socket_t signal, short events, void *context)
+{
+	struct daemon *daemon = context;
+
+	(void)signal;
+	(void)events;
+	protect_role_log_counters(daemon->protect);
+}
+
+static void on_reload_signal(evutil_socket_t signal, short events, void *context)
+{
+	(void)signal;
+	(void)events;
+	(void)context;
+	log_event(LOG_LEVEL_WARNING, "reload-refused",
+		  "reason=\"the configuration is read at start only; restart knockgw\"");
+}
+
+static void on_overrun_timer(evutil_socket_t fd, short events, void *context)
+{
+	struct daemon *daemon = context;
+
+	(void)fd;
+	(void)events;
+	overruns_report(&daemon->protect_overruns, "protect", protect_role_pool(daemon->protect));
+	log_flush();
+}
+
+static void on_interface_change(evutil_socket_t fd, short events, void *context)
+{
+	struct daemon *daemon = context;
+
+	(void)fd;
+	(void)events;
+	interfaces_catch(daemon->interfaces);
+}
+
+/* A worker that cannot go on means that a share of all clients is locked out: give up, so that a
+ * service manager starts afresh. Until then those ports are closed. */
+static void on_worker_failure(evutil_socket_t fd, short events, void *context)
+{
+	struct daemon *daemon = context;
+
+	(void)fd;
+	(void)events;
+	log_event(LOG_LEVEL_ERROR, "worker-failed", "action=exit");
+	daemon->failed = true;
+	event_base_loopbreak(daemon->base);
+}
+
+static bool watch_signals(struct daemon *daemon)
+{
+	static const struct {
+		int signal;
+		event_callback_fn callback;
+	} watched[] = {
+		{SIGTERM, on_stop_signal},
+		{SIGINT, on_stop_signal},
+		{SIGHUP, on_reload_signal},
+		{SIGUSR1, on_statistics_signal},
+	};
+
+	for (size_t i = 0; i < sizeof(watched) / sizeof(watched[0]); i++) {
+		daemon->signals[i] =
+			evsignal_new(daemon->base, watched[i].signal, watched[i].callback, daemon);
+		if (daemon->signals[i] == NULL || event_add(daemon->signals[i], NULL) != 0)
+			return false;
+	}
+	return true;
+}
+
+static bool watch_events(struct daemon *daemon)
+{
+	const short readable = EV_READ | EV_PERSIST;
+
+	daemon->overruns = event_new(daemon->base, -1, EV_PERSIST, on_overrun_timer, daemon);
+	daemon->interface_changes = event_new(daemon->base, interfaces_fd(daemon->interfaces),
+					      readable, on_interface_change, daemon);
+	daemon->failures =
+		event_new(daemon->base, worker_pool_failure_fd(protect_role_pool(daemon->protect)),
+			  readable, on_worker_failure, daemon);
+	return daemon->overruns != NULL && daemon->interface_changes != NULL &&
+	       daemon->failures != NULL && event_add(daemon->overruns, &OVERRUN_INTERVAL) == 0 &&
+	       event_add(daemon->interface_changes, NULL) == 0 &&
+	       event_add(daemon->failures, NULL) == 0;
+}
+
+/* Nothing of this process may end up in a core file or be read by ptrace: it holds secrets. */
+static void forbid_dumps(void)
+{
+	struct rlimit none = {0, 0};
+
+	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+	setrlimit(RLIMIT_CORE, &none);
+}
+
+static bool start_ruleset(struct daemon *daemon)
+{
+	char error[NFT_ERROR_SIZE];
+
+	if (!daemon->config->manage_ruleset) {
+		log_event(LOG_LEVEL_INFO, "ruleset-left-alone", "manage_ruleset=false");
+		return true;
+	}
+	daemon->nft = nft_open();
+	if (daemon->nft == NULL) {
+		log_event(LOG_LEVEL_ERROR, "start-failed", "reason=\"libnftables does not start\"");
+		return false;
+	}
+	bool native = nft_has_native_queue(daemon->nft);
+	if (!nft_install(daemon->nft, daemon->config, native, error)) {
+		log_event(LOG_LEVEL_ERROR, "start-failed", "reason=\"%s\"", error);
+		return false;
+	}
+	log_event(LOG_LEVEL_INFO, "ruleset-installed", "table=\"inet " RULESET_TABLE "\" queue=%s",
+		  native ? "native" : "xtables");
+	return true;
+}
+
+static void stop_ruleset(struct daemon *daemon)
+{
+	char error[NFT_ERROR_SIZE];
+
+	if (daemon->nft == NULL)
+		return;
+	/* After a failure the rules stay: with nobody behind the queues all ports are closed. */
+	if (!daemon->failed && !nft_remove(daemon->nft, error))
+		log_event(LOG_LEVEL_ERROR, "ruleset-not-removed", "reason=\"%s\"", error);
+	nft_close(daemon->nft);
+}
+
+static bool start(struct daemon *daemon)
+{
+	daemon->base = event_base_new();
+	daemon->interfaces = interfaces_open();
+	if (daemon->base == NULL || daemon->interfaces == NULL) {
+		log_event(LOG_LEVEL_ERROR, "start-failed", "reason=\"%s\"", strerror(errno));
+		return false;
+	}
+	daemon->protect = protect_role_start(daemon->config, daemon->interfaces);
+	if (daemon->protect == NULL)
+		return false;
+	if (!watch_signals(daemon) || !watch_events(daemon)) {
+		log_event(LOG_LEVEL_ERROR, "start-failed", "reason=\"libevent refuses events\"");
+		return false;
+	}
+	return start_ruleset(daemon);
+}
+
+static void stop(struct daemon *daemon)
+{
+	struct event *events[] = {daemon->signals[0], daemon->signals[1], daemon->signals[2],
+				  daemon->signals[3], daemon->overruns,   daemon->interface_changes,
+				  daemon->failures};
+
+	stop_ruleset(daemon);
+	for (size_t i = 0; i < sizeof(events) / sizeof(events[0]); i++)
+		if (events[i] != NULL)
+			event_free(events[i]);
+	protect_role_stop(daemon->protect);
+	interfaces_close(daemon->interfaces);
+	if (daemon->base != NULL)
+		event_base_free(daemon->base);
+	libevent_global_shutdown();
+}
+
+static void announce(struct background *background)
+{
+	log_event(LOG_LEVEL_INFO, "ready", "version=" PACKAGE_VERSION);
+	if (background == NULL)
+		fputs("knockgw: ready\n", stderr);
+	else
+		background_ready(background);
+	sd_notify(0, "READY=1");
+}
+
+bool daemon_run(const struct config *config, struct background *background)
+{
+	struct daemon daemon = {.config = config};
+
+	forbid_dumps();
+	log_open(config->log_level, background == NULL);
+	bool started = start(&daemon);
+	if (started) {
+		announce(background);
+		event_base_dispatch(daemon.base);
+		sd_notify(0, "STOPPING=1");
+	}
+	stop(&daemon);
+	log_event(LOG_LEVEL_INFO, "stopped", "status=%d", started && !daemon.failed ? 0 : 1);
+	log_close();
+	return started && !daemon.failed;
+}

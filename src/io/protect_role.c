@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "protect_role.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "log.h"
+#include "protect_worker.h"
+#include "ruleset.h"
+
+enum {
+	/* Longest headers of a SYN: IPv4 has 60 + 60, IPv6 some extension headers. */
+	COPY_HEADERS = 256,
+	COPY_PACKET = 65535,
+	QUEUE_LENGTH = 8192,
+};
+
+struct protect_role {
+	struct protect_setup setup;
+	struct service_table *services;
+	struct worker_pool *pool;
+	unsigned int count;
+	struct protect_worker *workers[];
+};
+
+static struct service_table *table_of(const struct config *config)
+{
+	size_t count = 0;
+	size_t used = 0;
+
+	for (size_t i = 0; i < config->service_count; i++)
+		count += config->services[i].endpoint_count;
+	struct service_row *rows = calloc(count, sizeof(*rows));
+	if (rows == NULL)
+		return NULL;
+	for (size_t i = 0; i < config->service_count; i++) {
+		const struct service_config *service = &config->services[i];
+		for (size_t k = 0; k < service->endpoint_count; k++)
+			rows[used++] =
+				(struct service_row){service->endpoints[k], &service->service};
+	}
+	struct service_table *table = service_table_new(rows, used);
+	free(rows);
+	return table;
+}
+
+/* A payload check needs whole packets, a token only the headers of its SYN. */
+static uint32_t copy_range(const struct config *config)
+{
+	for (size_t i = 0; i < config->service_count; i++)
+		if (config->services[i].service.integrity > 0)
+			return COPY_PACKET;
+	return COPY_HEADERS;
+}
+
+static bool start_workers(struct protect_role *role, const struct config *config,
+			  char error[static QUEUE_ERROR_SIZE])
+{
+	const struct queue_options options = {
+		.number = ruleset_protect_queue(config),
+		.copy_range = copy_range(config),
+		.max_length = QUEUE_LENGTH,
+	};
+	struct worker_callbacks *callbacks = calloc(role->count, sizeof(*callbacks));
+
+	snprintf(error, QUEUE_ERROR_SIZE, "out of memory");
+	if (callbacks == NULL || role->services == NULL) {
+		free(callbacks);
+		return false;
+	}
+	for (unsigned int i = 0; i < role->count; i++) {
+		role->workers[i] = protect_worker_new(&role->setup);
+		if (role->workers[i] == NULL) {
+			snprintf(error, QUEUE_ERROR_SIZE, "cannot set up a worker: %s",
+				 strerror(errno));
+			free(callbacks);
+			return false;
+		}
+		callbacks[i] = protect_worker_callbacks(role->workers[i]);
+	}
+	role->pool = worker_pool_start("protect", &options, role->count, callbacks, error);
+	free(callbacks);
+	return role->pool != NULL;
+}
+
+struct protect_role *protect_role_start(const struct config *config, struct interfaces *interfaces)
+{
+	char error[QUEUE_ERROR_SIZE] = "out of memory";
+	struct protect_role *role =
+		calloc(1, sizeof(*role) + config->queue_count * sizeof(role->workers[0]));
+
+	if (role != NULL) {
+		role->count = config->queue_count;
+		role->services = table_of(config);
+		role->setup = (struct protect_setup){
+			.services = role->services,
+			.interfaces = interfaces,
+			.marks = marks_from_mask(config->mark),
+			.capacity = config->max_flows / config->queue_count + 1,
+		};
+		if (start_workers(role, config, error))
+			return role;
+	}
+	log_event(LOG_LEVEL_ERROR, "start-failed", "role=protect reason=\"%s\"", error);
+	protect_role_stop(role);
+	return NULL;
+}
+
+void protect_role_stop(struct protect_role *role)
+{
+	if (role == NULL)
+		return;
+	worker_pool_stop(role->pool);
+	for (unsigned int i = 0; i < role->count; i++)
+		protect_worker_free(role->workers[i]);
+	service_table_free(role->services);
+	free(role);
+}
+
+const struct worker_pool *protect_role_pool(const struct protect_role *role)
+{
+	return role->pool;
+}
+
+void protect_role_log_counters(const struct protect_role *role)
+{
+	for (int reason = 0; reason < REASON_COUNT; reason++) {
+		uint64_t sum = 0;
+		for (unsigned int i = 0; i < role->count; i++)
+			sum += atomic_load_explicit(
+				&protect_worker_counters(role->workers[i])->reasons[reason],
+				memory_order_relaxed);
+		if (sum > 0)
+			log_event(LOG_LEVEL_INFO, "statistics",
+				  "role=protect reason=%s packets=%llu",
+				  reason_word((enum reason)reason), (unsigned long long)sum);
+	}
+}

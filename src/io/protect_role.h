@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The protect role as a whole: its service table and its workers. */
+#ifndef KNOCKGW_IO_PROTECT_ROLE_H
+#define KNOCKGW_IO_PROTECT_ROLE_H
+
+#include "config.h"
+#include "interfaces.h"
+#include "worker.h"
+
+struct protect_role;
+
+/* Binds the queues and starts the workers. config and interfaces must outlive the role. Logs the
+ * reason and returns NULL when that fails. */
+struct protect_role *protect_role_start(const struct config *config, struct interfaces *interfaces);
+void protect_role_stop(struct protect_role *role);
+
+const struct worker_pool *protect_role_pool(const struct protect_role *role);
+
+/* Logs how often each reason occurred. */
+void protect_role_log_counters(const struct protect_role *role);
+
+#endif

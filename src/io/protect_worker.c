@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "protect_worker.h"
+
+#include <errno.h>
+#include <linux/netfilter.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/random.h>
+
+#include "conntrack.h"
+#include "core/packet.h"
+#include "inject.h"
+#include "log.h"
+
+struct protect_worker {
+	const struct protect_setup *setup;
+	struct protect *engine;
+	struct conntrack *conntrack;
+	struct inject *inject;
+	struct protect_counters counters;
+};
+
+static void count(_Atomic uint64_t *counter)
+{
+	atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
+}
+
+struct protect_worker *protect_worker_new(const struct protect_setup *setup)
+{
+	uint8_t hash_key[16];
+	struct protect_worker *protect = calloc(1, sizeof(*protect));
+
+	if (protect == NULL)
+		return NULL;
+	protect->setup = setup;
+	if (getrandom(hash_key, sizeof(hash_key), 0) == (ssize_t)sizeof(hash_key))
+		protect->engine = protect_new(setup->capacity, hash_key, worker_now());
+	protect->conntrack = conntrack_open();
+	protect->inject = inject_open(setup->marks.verified);
+	if (protect->engine != NULL && protect->conntrack != NULL && protect->inject != NULL)
+		return protect;
+	int error = errno;
+	protect_worker_free(protect);
+	errno = error;
+	return NULL;
+}
+
+void protect_worker_free(struct protect_worker *protect)
+{
+	if (protect == NULL)
+		return;
+	protect_free(protect->engine);
+	conntrack_close(protect->conntrack);
+	inject_close(protect->inject);
+	free(protect);
+}
+
+const struct protect_counters *protect_worker_counters(const struct protect_worker *protect)
+{
+	return &protect->counters;
+}
+
+static enum connection_state look_up(struct protect_worker *protect, const struct tuple *tuple)
+{
+	const struct marks *marks = &protect->setup->marks;
+	struct conntrack_entry entry;
+	int found = conntrack_lookup(protect->conntrack, tuple, &entry);
+
+	if (found < 0)
+		count(&protect->counters.failed_lookups);
+	if (found <= 0)
+		return CONNECTION_UNKNOWN;
+	if ((entry.mark & marks->mask) == marks->verified)
+		return CONNECTION_VERIFIED;
+	if ((entry.mark & marks->mask) == marks->pending)
+		return CONNECTION_PENDING;
+	return CONNECTION_UNKNOWN;
+}
+
+/* An authorised SYN on a tuple that conntrack knows already. NAT was settled by its first packet,
+ * so an entry of a refused attempt would lead to the decoy: it goes away, and so does this SYN; the
+ * client's next one a second later meets a new entry. */
+static void clear_leftover(struct protect_worker *protect, const struct tuple *tuple,
+			   struct decision *decision)
+{
+	if (decision->verdict != VERDICT_VERIFIED && decision->verdict != VERDICT_PENDING)
+		return;
+	if (look_up(protect, tuple) != CONNECTION_UNKNOWN)
+		return;
+	conntrack_delete(protect->conntrack, tuple);
+	decision->verdict = VERDICT_DROP;
+	count(&protect->counters.leftovers);
+}
+
+/* The mark under which a packet leaves the queue: "settle" moves it to the connection. */
+static uint32_t mark_of(const struct marks *marks, uint32_t mark, enum verdict verdict)
+{
+	uint32_t others = mark & ~marks->mask;
+
+	switch (verdict) {
+	case VERDICT_VERIFIED:
+	case VERDICT_PASS:
+		return others | marks->verified;
+	case VERDICT_PENDING:
+	case VERDICT_RESET:
+		return others | marks->pending;
+	default:
+		return others;
+	}
+}
+
+static void log_decision(const struct protect_worker *protect, const struct queue_packet *queued,
+			 const struct segment *segment, const struct decision *decision)
+{
+	static const char *const events[] = {
+		[VERDICT_CLOSED] = "refused",   [VERDICT_DROP] = "dropped",
+		[VERDICT_PASS] = "passed",      [VERDICT_VERIFIED] = "verified",
+		[VERDICT_PENDING] = "pending",  [VERDICT_RESET] = "reset",
+		[VERDICT_LOOKUP] = "looked-up",
+	};
+	bool routine = decision->verdict == VERDICT_PASS || decision->verdict == VERDICT_PENDING ||
+		       decision->verdict == VERDICT_DROP;
+	enum log_level level = routine ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO;
+	char source[ENDPOINT_TEXT_SIZE];
+	char destination[ENDPOINT_TEXT_SIZE];
+	char interface[INTERFACE_TEXT_SIZE];
+
+	if (!log_enabled(level))
+		return;
+	endpoint_format(&segment->tuple.source, source);
+	endpoint_format(&segment->tuple.destination, destination);
+	interfaces_name(protect->setup->interfaces, queued->indev, interface);
+	log_event(level, events[decision->verdict],
+		  "service=%s source=%s destination=%s interface=%s reason=%s%s%s",
+		  decision->service != NULL ? decision->service->name : "-", source, destination,
+		  interface, reason_word(decision->reason), decision->key != NULL ? " key=" : "",
+		  decision->key != NULL ? decision->key->name : "");
+}
+
+/* Gives the verdict to the kernel. */
+static void carry_out(struct protect_worker *protect, struct worker *worker,
+		      const struct queue_packet *queued, const struct segment *segment,
+		      const struct tuple *tuple, const struct decision *decision)
+{
+	uint32_t mark = mark_of(&protect->setup->marks, queued->mark, decision->verdict);
+	struct queue *queue = worker_queue(worker);
+
+	count(&protect->counters.reasons[decision->reason]);
+	if (decision->verdict == VERDICT_DROP) {
+		queue_verdict(queue, queued->id, NF_DROP, NULL, NULL, 0);
+		return;
+	}
+	queue_verdict(queue, queued->id, NF_ACCEPT, &mark,
+		      decision->modified ? segment->packet->bytes : NULL,
+		      decision->modified ? segment->packet->length : 0);
+	if (decision->verdict != VERDICT_RESET)
+		return;
+	/* The RST needs the entry for NAT, so it must be through before the entry goes. */
+	struct tuple back = tuple_reverse(tuple);
+	queue_flush(queue);
+	inject_segment(protect->inject, &back, decision->peer_sequence, 0, TCP_RST);
+	conntrack_delete(protect->conntrack, tuple);
+	count(&protect->counters.resets);
+}
+
+static void refuse_unreadable(struct protect_worker *protect, struct worker *worker,
+			      const struct queue_packet *queued, enum reason reason)
+{
+	uint32_t mark = mark_of(&protect->setup->marks, queued->mark, VERDICT_CLOSED);
+
+	count(&protect->counters.reasons[reason]);
+	queue_verdict(worker_queue(worker), queued->id, NF_ACCEPT, &mark, NULL, 0);
+}
+
+static void judge_packet(void *context, struct worker *worker, struct queue_packet *queued)
+{
+	struct protect_worker *protect = context;
+	const struct marks *marks = &protect->setup->marks;
+	bool known_tuple = (queued->mark & marks->mask) == marks->refused;
+	struct packet packet;
+	struct segment segment;
+	struct decision decision;
+	enum reason reason = packet_parse(&packet, queued->payload, queued->length);
+
+	if (reason == REASON_NONE) {
+		packet.checksum_ready = !queued->checksum_not_ready;
+		reason = segment_parse(&segment, &packet);
+	}
+	if (reason != REASON_NONE) {
+		refuse_unreadable(protect, worker, queued, reason);
+		return;
+	}
+	struct tuple tuple = segment.tuple;
+	protect_judge(protect->engine, protect->setup->services, &segment, worker_time(worker),
+		      &decision);
+	if (decision.verdict == VERDICT_LOOKUP)
+		protect_resolve(&segment, look_up(protect, &tuple), &decision);
+	else if (known_tuple)
+		clear_leftover(protect, &tuple, &decision);
+	log_decision(protect, queued, &segment, &decision);
+	carry_out(protect, worker, queued, &segment, &tuple, &decision);
+}
+
+static void tick(void *context, struct worker *worker)
+{
+	struct protect_worker *protect = context;
+
+	protect_expire(protect->engine, worker_time(worker));
+}
+
+struct worker_callbacks protect_worker_callbacks(struct protect_worker *protect)
+{
+	return (struct worker_callbacks){.packet = judge_packet, .tick = tick, .context = protect};
+}

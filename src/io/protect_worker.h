@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* One worker of the protect role: takes packets from a queue, has the engine judge them, and
+ * carries the decision out. */
+#ifndef KNOCKGW_IO_PROTECT_WORKER_H
+#define KNOCKGW_IO_PROTECT_WORKER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/protect.h"
+#include "core/reason.h"
+#include "core/service.h"
+#include "interfaces.h"
+#include "ruleset.h"
+#include "worker.h"
+
+struct protect_worker;
+
+/* What all protect workers share; must outlive them. */
+struct protect_setup {
+	const struct service_table *services;
+	struct interfaces *interfaces;
+	struct marks marks;
+	uint32_t capacity; /* connections that one worker remembers */
+};
+
+/* What a worker did, by reason; readable from any thread. */
+struct protect_counters {
+	_Atomic uint64_t reasons[REASON_COUNT];
+	_Atomic uint64_t resets;    /* connections that failed the payload check */
+	_Atomic uint64_t leftovers; /* stale conntrack entries in the way of an authorised SYN */
+	_Atomic uint64_t failed_lookups; /* conntrack did not answer */
+};
+
+/* Returns NULL with errno set when memory or a socket is not to be had. */
+struct protect_worker *protect_worker_new(const struct protect_setup *setup);
+void protect_worker_free(struct protect_worker *protect);
+
+/* The callbacks for worker_start. */
+struct worker_callbacks protect_worker_callbacks(struct protect_worker *protect);
+
+const struct protect_counters *protect_worker_counters(const struct protect_worker *protect);
+
+#endif

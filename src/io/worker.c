@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "worker.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "log.h"
+
+enum { TICK = 1000 };
+
+struct worker {
+	struct worker_pool *pool;
+	struct queue *queue;
+	struct worker_callbacks callbacks;
+	uint64_t time;
+	pthread_t thread;
+	bool running;
+};
+
+struct worker_pool {
+	char name[12];
+	uint16_t first;
+	unsigned int count;
+	int stop;    /* eventfd: readable when the workers are to stop */
+	int failure; /* eventfd: readable when one gave up */
+	struct worker workers[];
+};
+
+struct queue *worker_queue(struct worker *worker)
+{
+	return worker->queue;
+}
+
+uint64_t worker_time(const struct worker *worker)
+{
+	return worker->time;
+}
+
+uint64_t worker_now(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_BOOTTIME, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static void take_packet(void *context, struct queue_packet *packet)
+{
+	struct worker *worker = context;
+
+	worker->callbacks.packet(worker->callbacks.context, worker, packet);
+}
+
+static void raise_event(int fd)
+{
+	const uint64_t one = 1;
+	ssize_t written = write(fd, &one, sizeof(one));
+
+	(void)written;
+}
+
+static void *serve(void *argument)
+{
+	struct worker *worker = argument;
+	struct pollfd polled[] = {
+		{.fd = queue_fd(worker->queue), .events = POLLIN},
+		{.fd = worker->pool->stop, .events = POLLIN},
+	};
+
+	for (;;) {
+		int ready = poll(polled, 2, TICK);
+		if (ready < 0 && errno != EINTR)
+			break;
+		if (ready > 0 && polled[1].revents != 0)
+			return NULL;
+		worker->time = worker_now();
+		if (ready > 0 && polled[0].revents != 0 &&
+		    !queue_receive(worker->queue, take_packet, worker))
+			break;
+		worker->callbacks.tick(worker->callbacks.context, worker);
+		queue_flush(worker->queue);
+	}
+	log_event(LOG_LEVEL_ERROR, "queue-failed", "role=%s reason=\"%s\"", worker->pool->name,
+		  strerror(errno));
+	raise_event(worker->pool->failure);
+	return NULL;
+}
+
+/* Signals are for the main thread alone. */
+static int start_thread(struct worker *worker, unsigned int number)
+{
+	sigset_t all, before;
+	char name[16];
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	int failure = pthread_create(&worker->thread, NULL, serve, worker);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (failure != 0)
+		return failure;
+	worker->running = true;
+	snprintf(name, sizeof(name), "%.10s/%u", worker->pool->name, number % 1000);
+	pthread_setname_np(worker->thread, name);
+	return 0;
+}
+
+static bool start_worker(struct worker_pool *pool, const struct queue_options *options,
+			 unsigned int number, const struct worker_callbacks *callbacks,
+			 char error[static QUEUE_ERROR_SIZE])
+{
+	struct worker *worker = &pool->workers[number];
+	struct queue_options own = *options;
+
+	own.number = (uint16_t)(options->number + number);
+	worker->pool = pool;
+	worker->callbacks = *callbacks;
+	worker->time = worker_now();
+	worker->queue = queue_open(&own, error);
+	if (worker->queue == NULL)
+		return false;
+	int failure = start_thread(worker, number);
+	if (failure != 0)
+		snprintf(error, QUEUE_ERROR_SIZE, "cannot start a thread: %s", strerror(failure));
+	return failure == 0;
+}
+
+struct worker_pool *worker_pool_start(const char *name, const struct queue_options *options,
+				      unsigned int count, const struct worker_callbacks *callbacks,
+				      char error[static QUEUE_ERROR_SIZE])
+{
+	struct worker_pool *pool = calloc(1, sizeof(*pool) + count * sizeof(pool->workers[0]));
+
+	if (pool == NULL) {
+		snprintf(error, QUEUE_ERROR_SIZE, "out of memory");
+		return NULL;
+	}
+	snprintf(pool->name, sizeof(pool->name), "%s", name);
+	pool->first = options->number;
+	pool->count = count;
+	pool->stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	pool->failure = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	bool started = pool->stop >= 0 && pool->failure >= 0;
+	if (!started)
+		snprintf(error, QUEUE_ERROR_SIZE, "eventfd: %s", strerror(errno));
+	for (unsigned int i = 0; started && i < count; i++)
+		started = start_worker(pool, options, i, &callbacks[i], error);
+	if (started)
+		return pool;
+	worker_pool_stop(pool);
+	return NULL;
+}
+
+void worker_pool_stop(struct worker_pool *pool)
+{
+	if (pool == NULL)
+		return;
+	if (pool->stop >= 0)
+		raise_event(pool->stop);
+	for (unsigned int i = 0; i < pool->count; i++) {
+		if (pool->workers[i].running)
+			pthread_join(pool->workers[i].thread, NULL);
+		queue_close(pool->workers[i].queue);
+	}
+	if (pool->stop >= 0)
+		close(pool->stop);
+	if (pool->failure >= 0)
+		close(pool->failure);
+	free(pool);
+}
+
+int worker_pool_failure_fd(const struct worker_pool *pool)
+{
+	return pool->failure;
+}
+
+static uint64_t value(const _Atomic uint64_t *counter)
+{
+	return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+struct pool_counters worker_pool_counters(const struct worker_pool *pool)
+{
+	struct pool_counters sum = {0};
+
+	for (unsigned int i = 0; i < pool->count; i++) {
+		const struct queue_counters *one = queue_counters(pool->workers[i].queue);
+		struct queue_kernel_counters kernel;
+
+		sum.packets += value(&one->packets);
+		sum.batches += value(&one->batches);
+		sum.overruns += value(&one->overruns);
+		sum.malformed += value(&one->malformed);
+		sum.verdict_errors += value(&one->verdict_errors);
+		sum.packets_gone += value(&one->packets_gone);
+		if (!queue_kernel_counters((uint16_t)(pool->first + i), &kernel))
+			continue;
+		sum.waiting += kernel.waiting;
+		sum.dropped += kernel.dropped;
+		sum.user_dropped += kernel.user_dropped;
+	}
+	return sum;
+}

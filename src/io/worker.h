@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* A thread that serves one queue, and a pool of them that serves several. */
+#ifndef KNOCKGW_IO_WORKER_H
+#define KNOCKGW_IO_WORKER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "queue.h"
+
+struct worker;
+
+/* What a role does with packets. Called in the worker's thread. */
+struct worker_callbacks {
+	/* Judges a packet; must give exactly one verdict for it (queue_verdict), now or later. */
+	void (*packet)(void *context, struct worker *worker, struct queue_packet *packet);
+	/* Called about once a second and after every batch. */
+	void (*tick)(void *context, struct worker *worker);
+	void *context;
+};
+
+struct queue *worker_queue(struct worker *worker);
+
+/* The time of the current batch: milliseconds of CLOCK_BOOTTIME. */
+uint64_t worker_time(const struct worker *worker);
+
+/* The same clock, now. */
+uint64_t worker_now(void);
+
+struct worker_pool;
+
+/* Binds count queues from options->number on and starts a thread for each, with callbacks[i].
+ * Returns NULL with one line in error; then no thread runs. */
+struct worker_pool *worker_pool_start(const char *name, const struct queue_options *options,
+				      unsigned int count, const struct worker_callbacks *callbacks,
+				      char error[static QUEUE_ERROR_SIZE]);
+
+/* Stops the threads and unbinds the queues. NULL is fine. */
+void worker_pool_stop(struct worker_pool *pool);
+
+/* Becomes readable when a worker had to give up. */
+int worker_pool_failure_fd(const struct worker_pool *pool);
+
+/* Sums up the counters of all queues. */
+struct pool_counters {
+	uint64_t packets, batches, overruns, malformed, verdict_errors, packets_gone;
+	uint64_t waiting, dropped, user_dropped; /* by the kernel's own count */
+};
+struct pool_counters worker_pool_counters(const struct worker_pool *pool);
+
+#endif

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* knockgw: the gateway daemon. */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "build-config.h"
+#include "io/config.h"
+#include "io/daemon.h"
+#include "io/ruleset.h"
+
+#define DEFAULT_CONFIG SYSCONFDIR "/knockgw/knockgw.conf"
+
+/* Exit statuses, as documented in knockgw(8). */
+enum { STATUS_FINE = 0, STATUS_FAILED = 1, STATUS_USAGE = 2 };
+
+enum action { ACTION_RUN, ACTION_CHECK, ACTION_PRINT_RULESET, ACTION_HELP, ACTION_VERSION };
+
+struct options {
+	const char *config;
+	enum action action;
+	bool foreground;
+};
+
+static void print_usage(FILE *stream)
+{
+	fputs("Usage: knockgw [--config FILE] [--foreground | --check | --print-ruleset]\n"
+	      "Hides TCP services from everyone who does not hold their secret.\n"
+	      "\n"
+	      "  -c, --config FILE    read FILE instead of " DEFAULT_CONFIG "\n"
+	      "  -f, --foreground     stay in the foreground, log to standard error\n"
+	      "      --check          check the configuration and exit\n"
+	      "      --print-ruleset  print the nftables ruleset for the configuration and exit\n"
+	      "  -h, --help           print this help and exit\n"
+	      "  -V, --version        print the version and exit\n"
+	      "\n"
+	      "Exit status: 0 fine, 1 failed while running, 2 wrong usage or configuration.\n",
+	      stream);
+}
+
+static bool parse_options(int argc, char **argv, struct options *options)
+{
+	enum { OPTION_CHECK = 256, OPTION_PRINT_RULESET };
+	static const struct option known[] = {
+		{"config", required_argument, NULL, 'c'},
+		{"foreground", no_argument, NULL, 'f'},
+		{"check", no_argument, NULL, OPTION_CHECK},
+		{"print-ruleset", no_argument, NULL, OPTION_PRINT_RULESET},
+		{"help", no_argument, NULL, 'h'},
+		{"version", no_argument, NULL, 'V'},
+		{0},
+	};
+	int option;
+
+	*options = (struct options){.config = DEFAULT_CONFIG};
+	while ((option = getopt_long(argc, argv, "c:fhV", known, NULL)) != -1) {
+		switch (option) {
+		case 'c':
+			options->config = optarg;
+			break;
+		case 'f':
+			options->foreground = true;
+			break;
+		case OPTION_CHECK:
+			options->action = ACTION_CHECK;
+			break;
+		case OPTION_PRINT_RULESET:
+			options->action = ACTION_PRINT_RULESET;
+			break;
+		case 'h':
+			options->action = ACTION_HELP;
+			break;
+		case 'V':
+			options->action = ACTION_VERSION;
+			break;
+		default:
+			fputs("Try 'knockgw --help'.\n", stderr);
+			return false;
+		}
+	}
+	if (optind < argc) {
+		fprintf(stderr, "knockgw: unexpected argument '%s'; try 'knockgw --help'\n",
+			argv[optind]);
+		return false;
+	}
+	return true;
+}
+
+/* Says what is wrong with the file and returns NULL, or warns and returns what it says. */
+static struct config *load(const char *path)
+{
+	struct diagnostics diagnostics = {0};
+	struct config *config = config_load(path, &diagnostics);
+
+	diagnostics_print(&diagnostics, stderr);
+	diagnostics_free(&diagnostics);
+	return config;
+}
+
+static int print_ruleset(const struct config *config)
+{
+	ruleset_write(stdout, config, true);
+	return fflush(stdout) == 0 ? STATUS_FINE : STATUS_FAILED;
+}
+
+static int run(const struct options *options)
+{
+	bool detach = options->action == ACTION_RUN && !options->foreground;
+	struct background background;
+	int status = STATUS_FINE;
+
+	if (detach && !background_detach(&background)) {
+		perror("knockgw: cannot go to the background");
+		return STATUS_FAILED;
+	}
+	struct config *config = load(options->config);
+	if (config == NULL)
+		return STATUS_USAGE;
+	if (options->action == ACTION_PRINT_RULESET)
+		status = print_ruleset(config);
+	else if (options->action == ACTION_RUN)
+		status = daemon_run(config, detach ? &background : NULL) ? STATUS_FINE
+									 : STATUS_FAILED;
+	config_free(config);
+	return status;
+}
+
+int main(int argc, char **argv)
+{
+	struct options options;
+
+	if (!parse_options(argc, argv, &options))
+		return STATUS_USAGE;
+	switch (options.action) {
+	case ACTION_HELP:
+		print_usage(stdout);
+		return STATUS_FINE;
+	case ACTION_VERSION:
+		puts(PACKAGE_STRING);
+		return STATUS_FINE;
+	default:
+		return run(&options);
+	}
+}

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+noinst_LIBRARIES += libknockgw-core.a libknockgw-io.a
+
+libknockgw_core_a_CFLAGS = $(AM_CFLAGS) $(NETTLE_CFLAGS)
+libknockgw_core_a_SOURCES = \
+	src/core/checksum.c \
+	src/core/checksum.h \
+	src/core/packet.c \
+	src/core/packet.h \
+	src/core/promise.c \
+	src/core/promise.h \
+	src/core/protect.c \
+	src/core/protect.h \
+	src/core/reason.c \
+	src/core/reason.h \
+	src/core/replay.c \
+	src/core/replay.h \
+	src/core/secret.c \
+	src/core/secret.h \
+	src/core/segment_build.c \
+	src/core/segment_build.h \
+	src/core/segment_edit.c \
+	src/core/service.c \
+	src/core/service.h \
+	src/core/siphash.c \
+	src/core/siphash.h \
+	src/core/splice.c \
+	src/core/splice.h \
+	src/core/splice_client.c \
+	src/core/splice_emit.c \
+	src/core/splice_internal.h \
+	src/core/splice_server.c \
+	src/core/splice_translate.c \
+	src/core/table.c \
+	src/core/table.h \
+	src/core/token.c \
+	src/core/token.h \
+	src/core/tuple.c \
+	src/core/tuple.h \
+	src/core/verdict.c \
+	src/core/verdict.h
+
+libknockgw_io_a_CFLAGS = $(AM_CFLAGS) $(NETTLE_CFLAGS) $(MNL_CFLAGS) $(NFNETLINK_CFLAGS) \
+	$(NFQUEUE_CFLAGS) $(CONNTRACK_CFLAGS) $(NFTABLES_CFLAGS) $(NFTNL_CFLAGS) \
+	$(CONFIG_CFLAGS) $(EVENT_CFLAGS) $(SYSTEMD_CFLAGS)
+libknockgw_io_a_SOURCES = \
+	src/io/background.c \
+	src/io/background.h \
+	src/io/config.c \
+	src/io/config.h \
+	src/io/config_address.c \
+	src/io/config_check.c \
+	src/io/config_dump.c \
+	src/io/config_egress.c \
+	src/io/config_reader.c \
+	src/io/config_reader.h \
+	src/io/config_scan.c \
+	src/io/config_secret.c \
+	src/io/config_service.c \
+	src/io/config_value.c \
+	src/io/daemon.c \
+	src/io/daemon.h \
+	src/io/diagnostics.c \
+	src/io/diagnostics.h \
+	src/io/nft.c \
+	src/io/nft.h \
+	src/io/protect_worker.c \
+	src/io/protect_worker.h \
+	src/io/ruleset.c \
+	src/io/ruleset.h \
+	src/io/ruleset_egress.c \
+	src/io/ruleset_egress.h \
+	src/io/secret_memory.c \
+	src/io/secret_memory.h \
+	src/io/xt_queue.c \
+	src/io/xt_queue.h
+
+# Everything that libknockgw-io.a needs to be linked.
+IO_LIBS = libknockgw-io.a libknockgw-core.a $(NETTLE_LIBS) $(NFQUEUE_LIBS) $(CONNTRACK_LIBS) \
+	$(NFTABLES_LIBS) $(NFTNL_LIBS) $(CONFIG_LIBS) $(EVENT_LIBS) $(SYSTEMD_LIBS) \
+	$(NFNETLINK_LIBS) $(MNL_LIBS)
+
+sbin_PROGRAMS += knockgw
+knockgw_SOURCES = src/knockgw.c
+knockgw_LDADD = $(IO_LIBS)
