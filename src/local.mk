@@ -7,8 +7,6 @@ libknockgw_core_a_SOURCES = \
 	src/core/checksum.h \
 	src/core/packet.c \
 	src/core/packet.h \
-	src/core/promise.c \
-	src/core/promise.h \
 	src/core/protect.c \
 	src/core/protect.h \
 	src/core/reason.c \
@@ -24,13 +22,6 @@ libknockgw_core_a_SOURCES = \
 	src/core/service.h \
 	src/core/siphash.c \
 	src/core/siphash.h \
-	src/core/splice.c \
-	src/core/splice.h \
-	src/core/splice_client.c \
-	src/core/splice_emit.c \
-	src/core/splice_internal.h \
-	src/core/splice_server.c \
-	src/core/splice_translate.c \
 	src/core/table.c \
 	src/core/table.h \
 	src/core/token.c \

@@ -16,10 +16,12 @@ char *endpoint_format_address(const struct endpoint *endpoint, char text[static 
 char *endpoint_format(const struct endpoint *endpoint, char text[static ENDPOINT_TEXT_SIZE])
 {
 	char address[ENDPOINT_TEXT_SIZE];
-	const char *format = endpoint->family == FAMILY_IPV4 ? "%.46s:%u" : "[%.46s]:%u";
 
-	snprintf(text, ENDPOINT_TEXT_SIZE, format, endpoint_format_address(endpoint, address),
-		 endpoint->port);
+	endpoint_format_address(endpoint, address);
+	if (endpoint->family == FAMILY_IPV4)
+		snprintf(text, ENDPOINT_TEXT_SIZE, "%.46s:%u", address, endpoint->port);
+	else
+		snprintf(text, ENDPOINT_TEXT_SIZE, "[%.46s]:%u", address, endpoint->port);
 	return text;
 }
 
