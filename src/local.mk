@@ -49,20 +49,38 @@ libknockgw_io_a_SOURCES = \
 	src/io/config_secret.c \
 	src/io/config_service.c \
 	src/io/config_value.c \
+	src/io/conntrack.c \
+	src/io/conntrack.h \
 	src/io/daemon.c \
 	src/io/daemon.h \
 	src/io/diagnostics.c \
 	src/io/diagnostics.h \
+	src/io/inject.c \
+	src/io/inject.h \
+	src/io/interfaces.c \
+	src/io/interfaces.h \
+	src/io/log.c \
+	src/io/log.h \
 	src/io/nft.c \
 	src/io/nft.h \
+	src/io/overruns.c \
+	src/io/overruns.h \
+	src/io/protect_role.c \
+	src/io/protect_role.h \
 	src/io/protect_worker.c \
 	src/io/protect_worker.h \
+	src/io/queue.c \
+	src/io/queue.h \
 	src/io/ruleset.c \
 	src/io/ruleset.h \
 	src/io/ruleset_egress.c \
 	src/io/ruleset_egress.h \
+	src/io/secret_file.c \
+	src/io/secret_file.h \
 	src/io/secret_memory.c \
 	src/io/secret_memory.h \
+	src/io/worker.c \
+	src/io/worker.h \
 	src/io/xt_queue.c \
 	src/io/xt_queue.h
 
