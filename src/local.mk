@@ -33,10 +33,12 @@ libknockgw_core_a_SOURCES = \
 
 libknockgw_io_a_CFLAGS = $(AM_CFLAGS) $(NETTLE_CFLAGS) $(MNL_CFLAGS) $(NFNETLINK_CFLAGS) \
 	$(NFQUEUE_CFLAGS) $(CONNTRACK_CFLAGS) $(NFTABLES_CFLAGS) $(NFTNL_CFLAGS) \
-	$(CONFIG_CFLAGS) $(EVENT_CFLAGS) $(SYSTEMD_CFLAGS)
+	$(CONFIG_CFLAGS) $(EVENT_CFLAGS) $(SYSTEMD_CFLAGS) $(PCAP_CFLAGS)
 libknockgw_io_a_SOURCES = \
 	src/io/background.c \
 	src/io/background.h \
+	src/io/capture.c \
+	src/io/capture.h \
 	src/io/config.c \
 	src/io/config.h \
 	src/io/config_address.c \
@@ -79,6 +81,8 @@ libknockgw_io_a_SOURCES = \
 	src/io/secret_file.h \
 	src/io/secret_memory.c \
 	src/io/secret_memory.h \
+	src/io/service_rows.c \
+	src/io/service_rows.h \
 	src/io/worker.c \
 	src/io/worker.h \
 	src/io/xt_queue.c \
@@ -87,8 +91,20 @@ libknockgw_io_a_SOURCES = \
 # Everything that libknockgw-io.a needs to be linked.
 IO_LIBS = libknockgw-io.a libknockgw-core.a $(NETTLE_LIBS) $(NFQUEUE_LIBS) $(CONNTRACK_LIBS) \
 	$(NFTABLES_LIBS) $(NFTNL_LIBS) $(CONFIG_LIBS) $(EVENT_LIBS) $(SYSTEMD_LIBS) \
-	$(NFNETLINK_LIBS) $(MNL_LIBS)
+	$(NFNETLINK_LIBS) $(MNL_LIBS) $(PCAP_LIBS)
 
 sbin_PROGRAMS += knockgw
 knockgw_SOURCES = src/knockgw.c
 knockgw_LDADD = $(IO_LIBS)
+
+sbin_PROGRAMS += knockctl
+knockctl_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) $(CONFIG_CFLAGS)
+knockctl_SOURCES = \
+	src/cli/cli.h \
+	src/cli/genkey.c \
+	src/cli/replay.c \
+	src/cli/token.c \
+	src/cli/token_input.c \
+	src/cli/token_input.h \
+	src/knockctl.c
+knockctl_LDADD = $(IO_LIBS) $(JANSSON_LIBS)

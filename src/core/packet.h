@@ -106,6 +106,10 @@ bool segment_is_initial_syn(const struct segment *segment);
  * the copy was cut short, since then nobody can tell. */
 bool segment_checksum_valid(const struct segment *segment);
 
+/* Whether the checksum field holds only the sum of the pseudo header: a packet that was captured on
+ * its way to a device that fills in the rest. */
+bool segment_checksum_is_partial(const struct segment *segment);
+
 /* Walks the options: behind END, or at an option whose length is impossible, the walk is over. */
 struct tcp_option_iterator tcp_option_begin(const struct segment *segment);
 bool tcp_option_next(struct tcp_option_iterator *iterator, struct tcp_option *option);

@@ -34,6 +34,13 @@ bool segment_checksum_valid(const struct segment *segment)
 					    length)) == 0;
 }
 
+bool segment_checksum_is_partial(const struct segment *segment)
+{
+	uint64_t sum = pseudo_header(segment, transport_length(segment->packet));
+
+	return (load16(tcp_header(segment) + 16) ^ checksum_finish(sum)) == 0xffff;
+}
+
 void segment_complete_checksum(struct segment *segment)
 {
 	struct packet *packet = segment->packet;

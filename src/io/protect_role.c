@@ -9,6 +9,7 @@
 #include "log.h"
 #include "protect_worker.h"
 #include "ruleset.h"
+#include "service_rows.h"
 
 enum {
 	/* Longest headers of a SYN: IPv4 has 60 + 60, IPv6 some extension headers. */
@@ -24,27 +25,6 @@ struct protect_role {
 	unsigned int count;
 	struct protect_worker *workers[];
 };
-
-static struct service_table *table_of(const struct config *config)
-{
-	size_t count = 0;
-	size_t used = 0;
-
-	for (size_t i = 0; i < config->service_count; i++)
-		count += config->services[i].endpoint_count;
-	struct service_row *rows = calloc(count, sizeof(*rows));
-	if (rows == NULL)
-		return NULL;
-	for (size_t i = 0; i < config->service_count; i++) {
-		const struct service_config *service = &config->services[i];
-		for (size_t k = 0; k < service->endpoint_count; k++)
-			rows[used++] =
-				(struct service_row){service->endpoints[k], &service->service};
-	}
-	struct service_table *table = service_table_new(rows, used);
-	free(rows);
-	return table;
-}
 
 /* A payload check needs whole packets, a token only the headers of its SYN. */
 static uint32_t copy_range(const struct config *config)
@@ -93,7 +73,7 @@ struct protect_role *protect_role_start(const struct config *config, struct inte
 
 	if (role != NULL) {
 		role->count = config->queue_count;
-		role->services = table_of(config);
+		role->services = service_table_of_config(config);
 		role->setup = (struct protect_setup){
 			.services = role->services,
 			.interfaces = interfaces,

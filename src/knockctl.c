@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* knockctl: the tool beside the gateway daemon. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "build-config.h"
+#include "cli/cli.h"
+
+static const struct {
+	const char *name;
+	int (*run)(int argc, char **argv);
+	const char *description;
+} commands[] = {
+	{"token", token_main, "Print the initial sequence number that a secret makes"},
+	{"genkey", genkey_main, "Print a fresh random secret"},
+	{"replay", replay_main, "Judge the packets of a capture as the daemon would"},
+};
+
+enum { COMMAND_COUNT = sizeof(commands) / sizeof(commands[0]) };
+
+int complain(const char *command, const char *format, ...)
+{
+	va_list arguments;
+
+	fprintf(stderr, "knockctl %s: ", command);
+	va_start(arguments, format);
+	vfprintf(stderr, format, arguments);
+	va_end(arguments);
+	fputc('\n', stderr);
+	return STATUS_USAGE;
+}
+
+static void print_usage(FILE *stream)
+{
+	fputs("Usage: knockctl COMMAND [OPTIONS]\n\nCommands:\n", stream);
+	for (size_t i = 0; i < COMMAND_COUNT; i++)
+		fprintf(stream, "  %-8s %s\n", commands[i].name, commands[i].description);
+	fputs("\n'knockctl COMMAND --help' tells more. knockctl --version prints the version.\n",
+	      stream);
+}
+
+int main(int argc, char **argv)
+{
+	if (argc < 2) {
+		print_usage(stderr);
+		return STATUS_USAGE;
+	}
+	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+	    strcmp(argv[1], "help") == 0) {
+		print_usage(stdout);
+		return STATUS_FINE;
+	}
+	if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0) {
+		printf("knockctl %s\n", PACKAGE_VERSION);
+		return STATUS_FINE;
+	}
+	for (size_t i = 0; i < COMMAND_COUNT; i++)
+		if (strcmp(argv[1], commands[i].name) == 0)
+			return commands[i].run(argc - 1, argv + 1);
+	fprintf(stderr, "knockctl: there is no command '%s'; try 'knockctl --help'\n", argv[1]);
+	return STATUS_USAGE;
+}
