@@ -115,11 +115,14 @@ static void read_tuple(struct segment *segment)
 	segment->tuple.destination.port = load16(tcp + 2);
 }
 
-static void read_timestamp(struct segment *segment)
+void segment_read_timestamp(struct segment *segment)
 {
 	struct tcp_option_iterator iterator = tcp_option_begin(segment);
 	struct tcp_option option;
 
+	segment->timestamp = 0;
+	segment->tsval = 0;
+	segment->tsecr = 0;
 	while (tcp_option_next(&iterator, &option)) {
 		if (option.kind != TCP_OPTION_TIMESTAMP || option.length != 10)
 			continue;
@@ -150,7 +153,7 @@ enum reason segment_parse(struct segment *segment, struct packet *packet)
 	segment->payload = packet->transport + header;
 	segment->payload_length = packet->length - segment->payload;
 	read_tuple(segment);
-	read_timestamp(segment);
+	segment_read_timestamp(segment);
 	return REASON_NONE;
 }
 

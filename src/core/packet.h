@@ -117,6 +117,10 @@ bool tcp_option_next(struct tcp_option_iterator *iterator, struct tcp_option *op
 /* Finds the first option of a kind. */
 bool tcp_option_find(const struct segment *segment, uint8_t kind, struct tcp_option *option);
 
+/* Brings timestamp, tsval and tsecr of the view up to date with the first timestamp option of the
+ * right length. Parsing and the edits below do it by themselves. */
+void segment_read_timestamp(struct segment *segment);
+
 /* Edits. Each changes the field in the packet, the view, and the TCP checksum (RFC 1624) unless the
  * checksum is not ready. */
 void segment_set_sequence(struct segment *segment, uint32_t sequence);

@@ -128,11 +128,9 @@ void segment_blank_option(struct segment *segment, const struct tcp_option *opti
 
 	for (size_t i = 0; i < option->length; i++)
 		edit8(segment, option->offset + i, TCP_OPTION_NOP);
-	if (was_timestamp) {
-		segment->timestamp = 0;
-		segment->tsval = 0;
-		segment->tsecr = 0;
-	}
+	/* There may be a second one, which now counts. */
+	if (was_timestamp)
+		segment_read_timestamp(segment);
 }
 
 static void set_packet_length(struct packet *packet, size_t length)
@@ -189,6 +187,6 @@ void segment_become_reset(struct segment *segment, uint32_t sequence)
 	segment->options_length = 0;
 	segment->payload = packet->length;
 	segment->payload_length = 0;
-	segment->timestamp = 0;
+	segment_read_timestamp(segment);
 	segment_complete_checksum(segment);
 }

@@ -8,7 +8,9 @@ check_PROGRAMS += \
 	tests/unit/test-captures \
 	tests/unit/test-checksum \
 	tests/unit/test-config \
+	tests/unit/test-packet \
 	tests/unit/test-secret \
+	tests/unit/test-segment-edit \
 	tests/unit/test-service \
 	tests/unit/test-token \
 	tests/unit/test-tuple
@@ -17,7 +19,9 @@ endif
 tests_unit_test_captures_SOURCES = tests/unit/test_captures.c
 tests_unit_test_checksum_SOURCES = tests/unit/test_checksum.c
 tests_unit_test_config_SOURCES = tests/unit/test_config.c
+tests_unit_test_packet_SOURCES = tests/unit/packet_maker.h tests/unit/test_packet.c
 tests_unit_test_secret_SOURCES = tests/unit/test_secret.c
+tests_unit_test_segment_edit_SOURCES = tests/unit/packet_maker.h tests/unit/test_segment_edit.c
 tests_unit_test_service_SOURCES = tests/unit/test_service.c
 tests_unit_test_token_SOURCES = tests/unit/test_token.c
 tests_unit_test_tuple_SOURCES = tests/unit/test_tuple.c
