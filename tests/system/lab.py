@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Network namespaces, real servers and the daemon, for system tests.
+
+Every namespace, file and process belongs to one Lab and goes away with it, so tests may run twice in
+a row and several at a time.
+"""
+import contextlib
+import itertools
+import os
+import pathlib
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+
+SOURCE = pathlib.Path(__file__).resolve().parents[2]
+BUILD = pathlib.Path(os.environ.get("KNOCKGW_BUILDDIR", SOURCE / "build" / "gcc"))
+KNOCKGW = os.environ.get("KNOCKGW", str(BUILD / "knockgw"))
+KNOCKCTL = os.environ.get("KNOCKCTL", str(BUILD / "knockctl"))
+PYTHON = "/usr/bin/python3"
+
+_numbers = itertools.count(1)
+
+
+def wait_until(condition, timeout=20.0, what="the condition"):
+    """Calls condition until it is true, and returns what it returned."""
+    deadline = time.monotonic() + timeout
+    while True:
+        result = condition()
+        if result:
+            return result
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"waited {timeout} s for {what}")
+        time.sleep(0.02)
+
+
+class Namespace:
+    """A network namespace: a host of the test's network."""
+
+    def __init__(self, lab, name):
+        self.lab = lab
+        self.name = f"kgw-{os.getpid()}-{next(_numbers)}-{name}"
+        subprocess.run(["ip", "netns", "add", self.name], check=True)
+        self.run("ip link set lo up")
+        self.sysctl("net.ipv6.conf.all.accept_dad", 0)
+        self.sysctl("net.ipv6.conf.default.accept_dad", 0)
+
+    def command(self, command):
+        words = shlex.split(command) if isinstance(command, str) else list(command)
+        return ["ip", "netns", "exec", self.name] + [str(word) for word in words]
+
+    def run(self, command, check=True, **options):
+        """Runs a command to its end and returns a CompletedProcess with text."""
+        options.setdefault("timeout", 120)
+        result = subprocess.run(self.command(command), capture_output=True, text=True, **options)
+        if check and result.returncode != 0:
+            raise AssertionError(f"{command}: status {result.returncode}\n"
+                                 f"{result.stdout}{result.stderr}")
+        return result
+
+    def start(self, command, **options):
+        """Starts a process that ends with the lab at the latest."""
+        process = subprocess.Popen(self.command(command), **options)
+        self.lab.processes.append(process)
+        return process
+
+    def sysctl(self, name, value):
+        self.run(["sysctl", "-qw", f"{name}={value}"])
+
+    def nft(self, rules):
+        self.run(["nft", "-f", "-"], input=rules)
+
+    def address(self, device, *addresses):
+        for address in addresses:
+            nodad = ["nodad"] if ":" in address else []
+            self.run(["ip", "address", "add", address, "dev", device] + nodad)
+
+    def forward(self):
+        self.sysctl("net.ipv4.ip_forward", 1)
+        self.sysctl("net.ipv6.conf.all.forwarding", 1)
+
+    def default_route(self, *gateways):
+        for gateway in gateways:
+            family = "-6" if ":" in gateway else "-4"
+            self.run(["ip", family, "route", "add", "default", "via", gateway])
+
+    def listens(self, port):
+        return f":{port} " in self.run("ss -Hltn").stdout
+
+
+class Lab(contextlib.ExitStack):
+    """The network of one test."""
+
+    def __enter__(self):
+        super().__enter__()
+        self.namespaces = []
+        self.processes = []
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="knockgw-lab-"))
+        self.folder.chmod(0o755)
+        self.callback(shutil.rmtree, self.folder, ignore_errors=True)
+        self.callback(self._remove_namespaces)
+        self.callback(self._stop_processes)
+        return self
+
+    def _stop_processes(self):
+        for process in self.processes:
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(signal.SIGCONT)
+                process.terminate()
+        for process in self.processes:
+            try:
+                process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def _remove_namespaces(self):
+        for namespace in self.namespaces:
+            pids = subprocess.run(["ip", "netns", "pids", namespace.name],
+                                  capture_output=True, text=True, check=False).stdout.split()
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGKILL)
+            subprocess.run(["ip", "netns", "delete", namespace.name], check=False)
+
+    def namespace(self, name):
+        namespace = Namespace(self, name)
+        self.namespaces.append(namespace)
+        return namespace
+
+    def link(self, left, left_device, right, right_device):
+        """Joins two namespaces by a veth pair."""
+        subprocess.run(["ip", "link", "add", left_device, "netns", left.name, "type", "veth",
+                        "peer", "name", right_device, "netns", right.name], check=True)
+        left.run(["ip", "link", "set", left_device, "up"])
+        right.run(["ip", "link", "set", right_device, "up"])
+
+    def file(self, name, text, mode=0o600):
+        path = self.folder / name
+        path.write_text(text)
+        path.chmod(mode)
+        return path
+
+    def nginx(self, namespace, port, text):
+        """A real nginx that answers every request with text, and serves /big (100 MB)."""
+        root = self.folder / f"www-{namespace.name}-{port}"
+        root.mkdir()
+        (root / "index.html").write_text(text)
+        with open(root / "big", "wb") as big:
+            big.truncate(100 * 1000 * 1000)
+        conf = self.file(f"nginx-{namespace.name}-{port}.conf", f"""
+            daemon off; pid {root}.pid; error_log {root}.err; worker_processes 1;
+            events {{ worker_connections 4096; }}
+            http {{ access_log off; client_body_temp_path {root}.body;
+              proxy_temp_path {root}.p; fastcgi_temp_path {root}.f; uwsgi_temp_path {root}.u;
+              scgi_temp_path {root}.s; sendfile on; reset_timedout_connection on;
+              server {{ listen {port}; listen [::]:{port}; root {root}; }} }}""")
+        root.chmod(0o755)
+        namespace.start(["/usr/sbin/nginx", "-c", conf], stderr=subprocess.DEVNULL)
+        wait_until(lambda: namespace.listens(port), what=f"nginx on port {port}")
+
+    def sshd(self, namespace, port):
+        """A real sshd. Returns the ssh options with which a client may log in as root."""
+        os.makedirs("/run/sshd", exist_ok=True)
+        host, user = self.folder / f"host-{port}", self.folder / f"user-{port}"
+        for key in (host, user):
+            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+        shutil.copy(f"{user}.pub", self.folder / "authorized_keys")
+        conf = self.file(f"sshd-{port}.conf", f"""
+Port {port}
+HostKey {host}
+PidFile none
+AuthorizedKeysFile {self.folder}/authorized_keys
+StrictModes no
+PermitRootLogin yes
+UsePAM no
+""")
+        namespace.start(["/usr/sbin/sshd", "-D", "-e", "-f", conf], stderr=subprocess.DEVNULL)
+        wait_until(lambda: namespace.listens(port), what=f"sshd on port {port}")
+        return ["-i", str(user), "-F", "none", "-o", "StrictHostKeyChecking=no",
+                "-o", "UserKnownHostsFile=/dev/null", "-o", "BatchMode=yes", "-o", "LogLevel=ERROR"]
+
+    def capture(self, namespace, device, expression="tcp"):
+        """Starts tcpdump and returns the path of its file once it captures."""
+        path = self.folder / f"capture-{next(_numbers)}.pcap"
+        process = namespace.start(["tcpdump", "-i", device, "-U", "-s", "0", "-w", path, "-Z", "root",
+                                   expression], stderr=subprocess.PIPE, text=True)
+        assert "listening on" in process.stderr.readline()
+        process.capture_path = path
+        return process
+
+
+class Daemon:
+    """knockgw in a namespace."""
+
+    def __init__(self, lab, namespace, config, program=None):
+        self.namespace = namespace
+        self.lab = lab
+        self.program = program or KNOCKGW
+        self.config = lab.file(f"knockgw-{next(_numbers)}.conf", config)
+        self.log_path = self.config.with_suffix(".log")
+        self.process = None
+
+    def start(self, wait=True):
+        with open(self.log_path, "a", encoding="utf-8") as log:
+            self.process = self.namespace.start(
+                [self.program, "--foreground", "--config", self.config], stderr=log)
+        if wait:
+            wait_until(lambda: self._ready() or self.process.poll() is not None,
+                       what="knockgw: ready")
+            assert self.process.poll() is None, self.log()
+        return self
+
+    def _ready(self):
+        started = self.log().rsplit("event=stopped", 1)[-1]
+        return "knockgw: ready" in started
+
+    def log(self):
+        return self.log_path.read_text()
+
+    def events(self, **wanted):
+        """Log lines as dictionaries; only those with these values."""
+        found = []
+        for line in self.log().splitlines():
+            event = {key: value.strip('"') for key, value in
+                     re.findall(r'(\w+)=("(?:[^"\\]|\\.)*"|\S+)', line)}
+            if event and all(event.get(key) == value for key, value in wanted.items()):
+                found.append(event)
+        return found
+
+    def wait_event(self, **wanted):
+        return wait_until(lambda: self.events(**wanted), what=f"log line {wanted}")
+
+    def kill(self):
+        """Dies as if by a crash."""
+        self.process.kill()
+        self.process.wait()
+        # The next start must wait for a line of its own.
+        self.log_path.write_text(self.log().replace("knockgw: ready", "knockgw: was ready"))
+
+    def stop(self):
+        self.process.terminate()
+        status = self.process.wait(timeout=20)
+        self.log_path.write_text(self.log().replace("knockgw: ready", "knockgw: was ready"))
+        return status
+
+    def queued_packets(self, first=40, count=64):
+        """How many packets the kernel has ever put into the daemon's queues."""
+        total = 0
+        listing = self.namespace.run("cat /proc/net/netfilter/nfnetlink_queue").stdout
+        for line in listing.splitlines():
+            fields = line.split()
+            if first <= int(fields[0]) < first + count:
+                total += int(fields[7])
+        return total
