@@ -36,8 +36,36 @@ static void print_usage(FILE *stream)
 	fputs("Usage: knockctl COMMAND [OPTIONS]\n\nCommands:\n", stream);
 	for (size_t i = 0; i < COMMAND_COUNT; i++)
 		fprintf(stream, "  %-8s %s\n", commands[i].name, commands[i].description);
-	fputs("\n'knockctl COMMAND --help' tells more. knockctl --version prints the version.\n",
+	fputs("\n'knockctl help COMMAND' or 'knockctl COMMAND --help' tells more; "
+	      "'knockctl --version' prints the version.\n",
 	      stream);
+}
+
+static int run_command(const char *name, int argc, char **argv)
+{
+	char title[64];
+
+	for (size_t i = 0; i < COMMAND_COUNT; i++) {
+		if (strcmp(name, commands[i].name) != 0)
+			continue;
+		/* getopt puts this in front of its complaints. */
+		snprintf(title, sizeof(title), "knockctl %s", name);
+		argv[0] = title;
+		return commands[i].run(argc, argv);
+	}
+	fprintf(stderr, "knockctl: there is no command '%s'; try 'knockctl --help'\n", name);
+	return STATUS_USAGE;
+}
+
+static int help(int argc, char **argv)
+{
+	char option[] = "--help";
+	char *arguments[] = {NULL, option, NULL};
+
+	if (argc > 1)
+		return run_command(argv[1], 2, arguments);
+	print_usage(stdout);
+	return STATUS_FINE;
 }
 
 int main(int argc, char **argv)
@@ -46,18 +74,13 @@ int main(int argc, char **argv)
 		print_usage(stderr);
 		return STATUS_USAGE;
 	}
-	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
-	    strcmp(argv[1], "help") == 0) {
-		print_usage(stdout);
-		return STATUS_FINE;
-	}
+	if (strcmp(argv[1], "help") == 0)
+		return help(argc - 1, argv + 1);
+	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
+		return help(1, argv);
 	if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0) {
-		printf("knockctl %s\n", PACKAGE_VERSION);
+		puts("knockctl " PACKAGE_VERSION);
 		return STATUS_FINE;
 	}
-	for (size_t i = 0; i < COMMAND_COUNT; i++)
-		if (strcmp(argv[1], commands[i].name) == 0)
-			return commands[i].run(argc - 1, argv + 1);
-	fprintf(stderr, "knockctl: there is no command '%s'; try 'knockctl --help'\n", argv[1]);
-	return STATUS_USAGE;
+	return run_command(argv[1], argc - 1, argv + 1);
 }

@@ -22,16 +22,20 @@ static void warn_of_readers(void)
 
 static bool print_secret(const struct secret *secret)
 {
-	char text[2 * SECRET_SIZE + 1];
+	char text[2 + 2 * SECRET_SIZE + 1] = "h:";
+	char *at = text + 2;
 
 	for (size_t i = 0; i < SECRET_SIZE; i++) {
 		static const char digits[] = "0123456789abcdef";
-		text[2 * i] = digits[secret->bytes[i] >> 4];
-		text[2 * i + 1] = digits[secret->bytes[i] & 15];
+		*at++ = digits[secret->bytes[i] >> 4];
+		*at++ = digits[secret->bytes[i] & 15];
 	}
-	text[2 * SECRET_SIZE] = '\0';
-	bool printed = printf("h:%s\n", text) > 0 && fflush(stdout) == 0;
+	*at = '\n';
+	/* Not through stdio, whose buffer could not be wiped. */
+	bool printed = write(STDOUT_FILENO, text, sizeof(text)) == (ssize_t)sizeof(text);
 	secret_wipe(text, sizeof(text));
+	if (!printed)
+		complain("genkey", "standard output: %s", strerror(errno));
 	return printed;
 }
 

@@ -48,6 +48,14 @@ static uint32_t isn_of(const struct secret *secret, const struct endpoint *desti
 			       token_payload_hash(secret, payload->bytes, payload->length));
 }
 
+static void warn_truncated(const char *where)
+{
+	fprintf(stderr,
+		"knockctl token: warning: %s: the secret is longer than %d bytes, the rest is "
+		"ignored\n",
+		where, SECRET_SIZE);
+}
+
 static bool secret_of_file(struct secret *secret, const char *path)
 {
 	char error[512];
@@ -58,24 +66,16 @@ static bool secret_of_file(struct secret *secret, const char *path)
 		return false;
 	}
 	if (truncated)
-		fprintf(stderr,
-			"knockctl token: warning: %s is longer than %d bytes, the rest is "
-			"ignored\n",
-			path, SECRET_SIZE);
+		warn_truncated(path);
 	return true;
 }
 
-static bool secret_of_environment(struct secret *secret)
+static bool secret_of_text(struct secret *secret, const char *text)
 {
-	const char *text = getenv("KNOCK_SECRET");
 	struct secret_text parsed;
 	const char *error = NULL;
 	bool truncated = false;
 
-	if (text == NULL) {
-		complain("token", "no secret: set KNOCK_SECRET or give --secret-file");
-		return false;
-	}
 	if (!secret_text_parse(&parsed, text, strlen(text), &error)) {
 		complain("token", "KNOCK_SECRET: %s", error);
 		return false;
@@ -87,23 +87,46 @@ static bool secret_of_environment(struct secret *secret)
 		return false;
 	}
 	if (truncated)
-		fprintf(stderr,
-			"knockctl token: warning: KNOCK_SECRET is longer than %d bytes, the rest "
-			"is "
-			"ignored\n",
-			SECRET_SIZE);
+		warn_truncated("KNOCK_SECRET");
 	return true;
 }
 
+static bool secret_of_environment(struct secret *secret)
+{
+	char *text = getenv("KNOCK_SECRET");
+
+	if (text == NULL) {
+		complain("token", "no secret: set KNOCK_SECRET or give --secret-file");
+		return false;
+	}
+	bool known = secret_of_text(secret, text);
+	/* Nor shall /proc/PID/environ show it any longer than it must. */
+	secret_wipe(text, strlen(text));
+	return known;
+}
+
+static int finish_output(void)
+{
+	if (fflush(stdout) == 0 && ferror(stdout) == 0)
+		return STATUS_FINE;
+	complain("token", "standard output: %s", strerror(errno));
+	return STATUS_FAILED;
+}
+
 /* One line of --batch. Returns false after a complaint. */
-static bool answer_line(char *line, unsigned long number)
+static bool answer_line(char *line, size_t length, unsigned long number)
 {
 	struct token_line parsed;
-	const char *error = token_line_parse(&parsed, line);
+	const char *error = token_line_parse(&parsed, line, length);
 
 	if (error != NULL) {
 		complain("token", "line %lu: %s", number, error);
 		return false;
+	}
+	if (parsed.secret_truncated) {
+		char where[32];
+		snprintf(where, sizeof(where), "line %lu", number);
+		warn_truncated(where);
 	}
 	printf("%08x\n", isn_of(&parsed.secret, &parsed.destination, parsed.tsval, &parsed.payload,
 				parsed.payload.length > 0));
@@ -112,30 +135,43 @@ static bool answer_line(char *line, unsigned long number)
 	return true;
 }
 
+/* Ends at the first bad line, so that line n of the output always belongs to line n of the input.
+ */
+static bool answer_lines(char **line, size_t *room)
+{
+	ssize_t length;
+
+	for (unsigned long number = 1; (length = getline(line, room, stdin)) >= 0; number++) {
+		bool header = number == 1 && strncmp(*line, "family\t", 7) == 0;
+		bool fine = header || answer_line(*line, (size_t)length, number);
+		secret_wipe(*line, (size_t)length);
+		if (!fine)
+			return false;
+	}
+	return true;
+}
+
 static int run_batch(void)
 {
-	char *line = NULL;
-	size_t room = 0;
-	ssize_t length;
-	unsigned long number = 0;
-	bool fine = true;
+	/* Buffers of our own can be wiped; the longest line fits, so getline never moves it. */
+	static char input[65536];
+	size_t room = 262144;
+	char *line = malloc(room);
 
-	while (fine && (length = getline(&line, &room, stdin)) >= 0) {
-		number++;
-		line[strcspn(line, "\r\n")] = '\0';
-		if (number == 1 && strncmp(line, "family\t", 7) == 0)
-			continue;
-		fine = answer_line(line, number);
-		secret_wipe(line, (size_t)length);
+	if (line == NULL) {
+		complain("token", "out of memory");
+		return STATUS_FAILED;
 	}
+	setvbuf(stdin, input, _IOFBF, sizeof(input));
+	int status = answer_lines(&line, &room) ? STATUS_FINE : STATUS_USAGE;
 	free(line);
-	if (fine && ferror(stdin)) {
+	secret_wipe(input, sizeof(input));
+	if (ferror(stdin)) {
 		complain("token", "standard input: %s", strerror(errno));
-		return STATUS_FAILED;
+		status = STATUS_FAILED;
 	}
-	if (fflush(stdout) != 0)
-		return STATUS_FAILED;
-	return fine ? STATUS_FINE : STATUS_USAGE;
+	int written = finish_output();
+	return status == STATUS_FINE ? written : status;
 }
 
 enum {
@@ -144,23 +180,31 @@ enum {
 	OPTION_TSVAL,
 	OPTION_FILE,
 	OPTION_HEX,
+	OPTION_SECRET_FILE,
 	OPTION_SECRET,
 	OPTION_BATCH,
 	OPTION_HELP
 };
 
-static bool take_payload(struct request *request, const char *error)
+static bool take_payload(struct request *request, int option)
 {
-	if (error != NULL) {
-		complain("token", "%s: %s", optarg, error);
-		return false;
-	}
+	const char *error;
+
 	if (request->integrity) {
-		complain("token", "only one payload, please");
+		complain("token", "two payloads were given, expected one");
 		return false;
 	}
+	if (option == OPTION_FILE)
+		error = payload_read_file(&request->payload, optarg);
+	else if (*optarg == '\0')
+		error = "expected 1 to 65535 bytes; leave it out for authentication mode";
+	else
+		error = payload_parse_hex(&request->payload, optarg);
+	if (error != NULL)
+		complain("token", "%s: %s", option == OPTION_FILE ? optarg : "--payload-hex",
+			 error);
 	request->integrity = true;
-	return true;
+	return error == NULL;
 }
 
 static bool take_option(struct request *request, int option)
@@ -188,18 +232,36 @@ static bool take_option(struct request *request, int option)
 		complain("token", "--tsval: found '%s', expected up to 8 hex digits", optarg);
 		return false;
 	case OPTION_FILE:
-		return take_payload(request, payload_read_file(&request->payload, optarg));
 	case OPTION_HEX:
-		return take_payload(request, payload_parse_hex(&request->payload, optarg));
-	case OPTION_SECRET:
+		return take_payload(request, option);
+	case OPTION_SECRET_FILE:
 		request->secret_file = optarg;
 		return true;
+	case OPTION_SECRET:
+		/* Otherwise taken for a short form of --secret-file, with the secret as the name.
+		 */
+		complain("token", "everybody can read a secret on the command line; "
+				  "set KNOCK_SECRET or give --secret-file");
+		return false;
 	default:
 		request->batch = true;
 		return true;
 	}
 }
 
+static int check_request(const struct request *request, int argc)
+{
+	if (request->batch)
+		return argc == 2 ? STATUS_FINE
+				 : complain("token", "--batch goes with no other option");
+	if (request->destination.family == 0)
+		return complain("token", "--address is missing; try --help");
+	if (!request->has_port)
+		return complain("token", "--port is missing; try --help");
+	return STATUS_FINE;
+}
+
+/* Returns an exit status, or -1 when all is said. */
 static int parse_options(int argc, char **argv, struct request *request)
 {
 	static const struct option known[] = {
@@ -208,7 +270,8 @@ static int parse_options(int argc, char **argv, struct request *request)
 		{"tsval", required_argument, NULL, OPTION_TSVAL},
 		{"payload-file", required_argument, NULL, OPTION_FILE},
 		{"payload-hex", required_argument, NULL, OPTION_HEX},
-		{"secret-file", required_argument, NULL, OPTION_SECRET},
+		{"secret-file", required_argument, NULL, OPTION_SECRET_FILE},
+		{"secret", required_argument, NULL, OPTION_SECRET},
 		{"batch", no_argument, NULL, OPTION_BATCH},
 		{"help", no_argument, NULL, OPTION_HELP},
 		{0},
@@ -223,35 +286,30 @@ static int parse_options(int argc, char **argv, struct request *request)
 		if (option == '?' || !take_option(request, option))
 			return STATUS_USAGE;
 	}
-	if (optind < argc)
-		return complain("token", "unexpected argument '%s'", argv[optind]);
-	if (request->batch)
-		return STATUS_FINE;
-	if (request->destination.family == 0)
-		return complain("token", "--address is missing; try --help");
-	if (!request->has_port)
-		return complain("token", "--port is missing; try --help");
-	return STATUS_FINE;
+	return optind < argc ? complain("token", "unexpected argument '%s'", argv[optind])
+			     : check_request(request, argc);
+}
+
+static int run_once(const struct request *request)
+{
+	struct secret secret;
+	bool known = request->secret_file != NULL ? secret_of_file(&secret, request->secret_file)
+						  : secret_of_environment(&secret);
+
+	if (known)
+		printf("%08x\n", isn_of(&secret, &request->destination, request->tsval,
+					&request->payload, request->integrity));
+	secret_wipe(&secret, sizeof(secret));
+	return known ? finish_output() : STATUS_USAGE;
 }
 
 int token_main(int argc, char **argv)
 {
 	struct request request = {0};
-	struct secret secret;
 	int status = parse_options(argc, argv, &request);
 
-	if (status == STATUS_FINE && request.batch)
-		status = run_batch();
-	else if (status == STATUS_FINE) {
-		bool known = request.secret_file != NULL
-				     ? secret_of_file(&secret, request.secret_file)
-				     : secret_of_environment(&secret);
-		status = known ? STATUS_FINE : STATUS_USAGE;
-		if (known)
-			printf("%08x\n", isn_of(&secret, &request.destination, request.tsval,
-						&request.payload, request.integrity));
-		secret_wipe(&secret, sizeof(secret));
-	}
+	if (status == STATUS_FINE)
+		status = request.batch ? run_batch() : run_once(&request);
 	free(request.payload.bytes);
 	return status < 0 ? STATUS_FINE : status;
 }

@@ -69,6 +69,8 @@ const char *payload_read_file(struct payload *payload, const char *path)
 	fclose(stream);
 	if (failed)
 		return strerror(error);
+	if (payload->length == 0)
+		return "the file is empty, expected 1 to 65535 bytes";
 	return payload->length > PAYLOAD_MAX ? "expected at most 65535 bytes" : NULL;
 }
 
@@ -83,25 +85,30 @@ static const char *parse_destination(struct endpoint *destination, const char *f
 	return number_parse_port(&destination->port, port) ? NULL : "port: expected 1 to 65535";
 }
 
-static const char *parse_secret(struct secret *secret, const char *hex)
+static const char *parse_secret(struct secret *secret, const char *hex, bool *truncated)
 {
 	const struct secret_text text = {SECRET_HEX, hex, strlen(hex)};
 	const char *error = NULL;
-	bool truncated;
 
 	/* An empty secret is one of 64 zeros. */
-	if (!secret_from_text(secret, &text, &truncated, &error))
+	if (!secret_from_text(secret, &text, truncated, &error))
 		return "secret_hex: expected an even number of hex digits";
 	return NULL;
 }
 
-const char *token_line_parse(struct token_line *parsed, char *line)
+const char *token_line_parse(struct token_line *parsed, char *line, size_t length)
 {
 	enum { FAMILY, ADDRESS, PORT, TSVAL, SECRET, PAYLOAD, COLUMNS };
 	char *column[COLUMNS];
 	const char *error;
 
 	*parsed = (struct token_line){0};
+	if (memchr(line, '\0', length) != NULL)
+		return "expected text, found a NUL byte";
+	if (length > 0 && line[length - 1] == '\n')
+		line[--length] = '\0';
+	if (length > 0 && line[length - 1] == '\r')
+		line[--length] = '\0';
 	for (size_t i = 0; i < COLUMNS; i++) {
 		column[i] = strsep(&line, "\t");
 		if (column[i] == NULL)
@@ -112,9 +119,10 @@ const char *token_line_parse(struct token_line *parsed, char *line)
 	if (error == NULL && !number_parse_hex32(&parsed->tsval, column[TSVAL]))
 		error = "tsval_hex: expected up to 8 hex digits";
 	if (error == NULL)
-		error = parse_secret(&parsed->secret, column[SECRET]);
+		error = parse_secret(&parsed->secret, column[SECRET], &parsed->secret_truncated);
 	if (error == NULL && payload_parse_hex(&parsed->payload, column[PAYLOAD]) != NULL)
-		error = "payload_hex: expected an even number of hex digits";
+		error = "payload_hex: expected an even number of hex digits, of 65535 bytes at "
+			"most";
 	if (error != NULL)
 		secret_wipe(&parsed->secret, sizeof(parsed->secret));
 	return error;

@@ -27,3 +27,4 @@ tests_unit_test_token_SOURCES = tests/unit/test_token.c
 tests_unit_test_tuple_SOURCES = tests/unit/test_tuple.c
 
 EXTRA_DIST += tests/unit/support.h
+dist_check_SCRIPTS += tests/unit/knockctl_token.sh
