@@ -12,8 +12,10 @@ check_PROGRAMS += \
 	tests/unit/test-secret \
 	tests/unit/test-segment-edit \
 	tests/unit/test-service \
+	tests/unit/test-siphash \
 	tests/unit/test-token \
-	tests/unit/test-tuple
+	tests/unit/test-tuple \
+	tests/unit/test-verdict
 endif
 
 tests_unit_test_captures_SOURCES = tests/unit/test_captures.c
@@ -23,8 +25,10 @@ tests_unit_test_packet_SOURCES = tests/unit/packet_maker.h tests/unit/test_packe
 tests_unit_test_secret_SOURCES = tests/unit/test_secret.c
 tests_unit_test_segment_edit_SOURCES = tests/unit/packet_maker.h tests/unit/test_segment_edit.c
 tests_unit_test_service_SOURCES = tests/unit/test_service.c
+tests_unit_test_siphash_SOURCES = tests/unit/test_siphash.c
 tests_unit_test_token_SOURCES = tests/unit/test_token.c
 tests_unit_test_tuple_SOURCES = tests/unit/test_tuple.c
+tests_unit_test_verdict_SOURCES = tests/unit/test_verdict.c
 
 EXTRA_DIST += tests/unit/support.h
 dist_check_SCRIPTS += tests/unit/knockctl_token.sh
