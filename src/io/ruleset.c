@@ -355,7 +355,10 @@ static void write_settle_chains(FILE *stream, const struct config *config,
 
 #define SYN_ONLY "tcp flags & (fin | syn | rst | ack) == syn"
 
-/* The first look at a packet: what needs no question, and who is asked about the rest. */
+/* The first look at a packet: what needs no question, and who is asked about the rest.
+ * Without a daemon nobody knows whether an invalid segment belongs to a verified connection. An ACK
+ * then waits, since the decoy's RST would end that connection; a FIN is also the first segment of a
+ * scan and may go to the decoy, since its connection is ending anyway. */
 static void write_protect(FILE *stream, const struct marks *marks)
 {
 	fprintf(stream,
@@ -367,7 +370,8 @@ static void write_protect(FILE *stream, const struct marks *marks)
 	fprintf(stream,
 		"\tchain gate {\n"
 		"\t\tmeta mark set meta mark & 0x%08x\n"
-		"\t\tct state invalid tcp flags & (syn | rst | ack) == ack goto ask_firmly\n"
+		"\t\tct state invalid tcp flags & (fin | syn | rst | ack) == ack goto ask_firmly\n"
+		"\t\tct state invalid tcp flags & (syn | rst | ack) == ack goto ask\n"
 		"\t\tct state invalid return\n"
 		"\t\t" SYN_ONLY " goto ask_syn\n"
 		"\t\tct mark & 0x%08x == 0x%08x goto ask\n"
