@@ -9,10 +9,12 @@ check_PROGRAMS += \
 	tests/unit/test-checksum \
 	tests/unit/test-config \
 	tests/unit/test-packet \
+	tests/unit/test-protect \
 	tests/unit/test-secret \
 	tests/unit/test-segment-edit \
 	tests/unit/test-service \
 	tests/unit/test-siphash \
+	tests/unit/test-table \
 	tests/unit/test-token \
 	tests/unit/test-tuple \
 	tests/unit/test-verdict
@@ -22,10 +24,12 @@ tests_unit_test_captures_SOURCES = tests/unit/test_captures.c
 tests_unit_test_checksum_SOURCES = tests/unit/test_checksum.c
 tests_unit_test_config_SOURCES = tests/unit/test_config.c
 tests_unit_test_packet_SOURCES = tests/unit/packet_maker.h tests/unit/test_packet.c
+tests_unit_test_protect_SOURCES = tests/unit/test_protect.c
 tests_unit_test_secret_SOURCES = tests/unit/test_secret.c
 tests_unit_test_segment_edit_SOURCES = tests/unit/packet_maker.h tests/unit/test_segment_edit.c
 tests_unit_test_service_SOURCES = tests/unit/test_service.c
 tests_unit_test_siphash_SOURCES = tests/unit/test_siphash.c
+tests_unit_test_table_SOURCES = tests/unit/test_table.c
 tests_unit_test_token_SOURCES = tests/unit/test_token.c
 tests_unit_test_tuple_SOURCES = tests/unit/test_tuple.c
 tests_unit_test_verdict_SOURCES = tests/unit/test_verdict.c

@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The protect engine, segment by segment. Whole connections of a real client: test_captures.c. */
+#include "core/protect.h"
+
+#include "core/token.h"
+#include "support.h"
+
+enum { SECOND = 1000, NUMBER = 28, START = 1000000 };
+
+static const char payload[] = "Protected payload goes here. And more of it.";
+
+static struct key keys[2];
+static struct service services[2] = {
+	{.name = "auth", .index = 0, .keys = keys, .key_count = 2},
+	{.name = "integrity", .index = 1, .integrity = NUMBER, .keys = keys, .key_count = 2},
+};
+
+struct world {
+	struct protect *engine;
+	struct service_table *table;
+	uint64_t now;
+	/* The last segment that was judged. */
+	uint8_t bytes[2048];
+	struct packet packet;
+	struct segment segment;
+	struct decision decision;
+};
+
+static struct world world;
+
+static void set_up(void)
+{
+	const uint8_t hash_key[16] = {9};
+	const struct service_row rows[] = {
+		{make_endpoint("192.0.2.1", 22), &services[0]},
+		{make_endpoint("2001:db8::1", 22), &services[1]},
+	};
+	bool truncated;
+
+	secret_from_bytes(&keys[0].secret, (const uint8_t *)"new", 3, &truncated);
+	secret_from_bytes(&keys[1].secret, (const uint8_t *)"old", 3, &truncated);
+	strcpy(keys[0].name, "1");
+	strcpy(keys[1].name, "2");
+	world.engine = protect_new(16, hash_key, START);
+	world.table = service_table_new(rows, 2);
+	world.now = START;
+	ck_assert(world.engine != NULL && world.table != NULL);
+}
+
+static void tear_down(void)
+{
+	protect_free(world.engine);
+	service_table_free(world.table);
+}
+
+/* The segment of a client at port 40000, to either service. */
+static struct segment_plan plan_to(bool integrity, uint8_t flags, uint32_t sequence,
+				   size_t payload_length)
+{
+	return (struct segment_plan){
+		.tuple = {make_endpoint(integrity ? "2001:db8::99" : "198.51.100.99", 40000),
+			  make_endpoint(integrity ? "2001:db8::1" : "192.0.2.1", 22)},
+		.sequence = sequence,
+		.acknowledgement = (flags & TCP_ACK) != 0 ? 4711 : 0,
+		.flags = flags,
+		.hop_limit = 64,
+		.options = {.mss = (flags & TCP_SYN) != 0,
+			    .mss_value = 1460,
+			    .timestamp = true,
+			    .tsval = 555},
+		.payload = (const uint8_t *)payload,
+		.payload_length = payload_length,
+	};
+}
+
+static void parse(const struct segment_plan *plan)
+{
+	make_segment(&world.segment, &world.packet, world.bytes, sizeof(world.bytes), plan);
+}
+
+static void judge(enum verdict verdict, enum reason reason)
+{
+	protect_judge(world.engine, world.table, &world.segment, world.now, &world.decision);
+	ck_assert_str_eq(reason_word(world.decision.reason), reason_word(reason));
+	ck_assert_int_eq(world.decision.verdict, verdict);
+}
+
+static void judge_plan(struct segment_plan plan, enum verdict verdict, enum reason reason)
+{
+	parse(&plan);
+	judge(verdict, reason);
+}
+
+static uint32_t auth_isn(const struct key *key)
+{
+	struct endpoint destination = make_endpoint("192.0.2.1", 22);
+
+	return token_auth(&key->secret, &destination, 555);
+}
+
+static uint32_t integrity_isn(const struct key *key)
+{
+	struct endpoint destination = make_endpoint("2001:db8::1", 22);
+	uint16_t hash = token_payload_hash(&key->secret, (const uint8_t *)payload, NUMBER);
+
+	return token_integrity(&key->secret, &destination, 555, hash);
+}
+
+START_TEST(token_opens)
+{
+	for (size_t i = 0; i < 2; i++) {
+		struct segment_plan plan = plan_to(false, TCP_SYN, auth_isn(&keys[i]), 0);
+		plan.tuple.source.port = (uint16_t)(1000 + i);
+		judge_plan(plan, VERDICT_VERIFIED, REASON_TOKEN_VALID);
+		ck_assert_ptr_eq(world.decision.key, &keys[i]);
+		ck_assert_ptr_eq(world.decision.service, &services[0]);
+		ck_assert(!world.decision.modified);
+		judge_plan(plan, VERDICT_VERIFIED, REASON_SYN_REPEATED);
+	}
+}
+END_TEST
+
+START_TEST(anything_else_does_not)
+{
+	uint32_t isn = auth_isn(&keys[0]);
+
+	for (unsigned int bit = 0; bit < 32; bit++)
+		judge_plan(plan_to(false, TCP_SYN, isn ^ 1U << bit, 0), VERDICT_CLOSED,
+			   REASON_TOKEN_WRONG);
+	struct segment_plan plan = plan_to(false, TCP_SYN, isn, 0);
+	plan.options.tsval++;
+	judge_plan(plan, VERDICT_CLOSED, REASON_TOKEN_WRONG);
+	plan.options.timestamp = false;
+	judge_plan(plan, VERDICT_CLOSED, REASON_TOKEN_WRONG);
+	plan = plan_to(false, TCP_SYN, isn, 0);
+	plan.tuple.destination.port = 23;
+	judge_plan(plan, VERDICT_CLOSED, REASON_NO_SERVICE);
+}
+END_TEST
+
+START_TEST(every_other_flag_asks_conntrack)
+{
+	uint32_t isn = auth_isn(&keys[0]);
+
+	for (unsigned int flags = 0; flags < 64; flags++) {
+		if ((flags & (TCP_SYN | TCP_ACK | TCP_FIN | TCP_RST)) == TCP_SYN)
+			continue;
+		/* Even with the token as its sequence number. */
+		judge_plan(plan_to(false, (uint8_t)flags, isn, 3), VERDICT_LOOKUP,
+			   REASON_NO_CONNECTION);
+		protect_resolve(&world.segment, CONNECTION_UNKNOWN, &world.decision);
+		ck_assert_int_eq(world.decision.verdict, VERDICT_CLOSED);
+	}
+	judge_plan(plan_to(false, TCP_ACK, isn, 3), VERDICT_LOOKUP, REASON_NO_CONNECTION);
+	protect_resolve(&world.segment, CONNECTION_VERIFIED, &world.decision);
+	ck_assert_int_eq(world.decision.verdict, VERDICT_PASS);
+	judge_plan(plan_to(false, TCP_ACK, isn, 3), VERDICT_LOOKUP, REASON_NO_CONNECTION);
+	protect_resolve(&world.segment, CONNECTION_PENDING, &world.decision);
+	ck_assert_int_eq(world.decision.verdict, VERDICT_RESET);
+}
+END_TEST
+
+START_TEST(wrong_checksum_is_not_judged)
+{
+	struct segment_plan plan = plan_to(false, TCP_SYN, auth_isn(&keys[0]), 0);
+
+	parse(&plan);
+	world.bytes[world.packet.transport + 16] ^= 1;
+	judge(VERDICT_CLOSED, REASON_CHECKSUM_WRONG);
+	/* Unless the kernel says that it was left to the device. */
+	world.packet.checksum_ready = false;
+	judge(VERDICT_VERIFIED, REASON_TOKEN_VALID);
+}
+END_TEST
+
+static void open_pending(uint32_t isn)
+{
+	judge_plan(plan_to(true, TCP_SYN, isn, 0), VERDICT_PENDING, REASON_TOKEN_VALID);
+	ck_assert_uint_eq(protect_pending(world.engine), 1);
+	judge_plan(plan_to(true, TCP_ACK, isn + 1, 0), VERDICT_PENDING, REASON_PENDING_EMPTY);
+}
+
+START_TEST(data_elsewhere_waits)
+{
+	uint32_t isn = integrity_isn(&keys[1]);
+
+	open_pending(isn);
+	judge_plan(plan_to(true, TCP_ACK, isn + 2, 10), VERDICT_DROP, REASON_PAYLOAD_OUT_OF_ORDER);
+	judge_plan(plan_to(true, TCP_ACK, isn, NUMBER), VERDICT_DROP, REASON_PAYLOAD_OUT_OF_ORDER);
+	judge_plan(plan_to(true, TCP_FIN | TCP_ACK, isn + 1, 0), VERDICT_PENDING,
+		   REASON_PENDING_EMPTY);
+	struct segment_plan plan = plan_to(true, TCP_ACK, isn + 1, NUMBER);
+	parse(&plan);
+	world.bytes[world.packet.transport + 16] ^= 1;
+	judge(VERDICT_DROP, REASON_CHECKSUM_WRONG);
+	parse(&plan);
+	world.packet.captured--;
+	judge(VERDICT_DROP, REASON_TRUNCATED);
+	judge_plan(plan, VERDICT_VERIFIED, REASON_PAYLOAD_VALID);
+}
+END_TEST
+
+START_TEST(right_payload_opens)
+{
+	uint32_t isn = integrity_isn(&keys[1]);
+	size_t length = _i == 0 ? NUMBER : sizeof(payload) - 1;
+
+	open_pending(isn);
+	judge_plan(plan_to(true, TCP_ACK | TCP_PSH, isn + 1, length), VERDICT_VERIFIED,
+		   REASON_PAYLOAD_VALID);
+	ck_assert_ptr_eq(world.decision.key, &keys[1]);
+	ck_assert_uint_eq(protect_pending(world.engine), 0);
+	judge_plan(plan_to(true, TCP_ACK, isn + 1, length), VERDICT_PASS,
+		   REASON_CONNECTION_VERIFIED);
+}
+END_TEST
+
+/* Any bit of the first bytes, and too few of them: a reset at what each side expects. */
+START_TEST(wrong_payload_kills)
+{
+	uint32_t isn = integrity_isn(&keys[0]);
+	struct segment_plan data = plan_to(true, TCP_ACK, isn + 1, NUMBER);
+	bool too_short = _i == NUMBER * 8;
+
+	open_pending(isn);
+	if (too_short)
+		data.payload_length--;
+	parse(&data);
+	if (!too_short) {
+		world.bytes[world.segment.payload + (size_t)_i / 8] ^= (uint8_t)(1 << _i % 8);
+		segment_complete_checksum(&world.segment);
+	}
+	judge(VERDICT_RESET, too_short ? REASON_PAYLOAD_SHORT : REASON_PAYLOAD_WRONG);
+	ck_assert(world.decision.modified);
+	ck_assert_uint_eq(world.decision.peer_sequence, 4711);
+	ck_assert_int_eq(world.segment.flags, TCP_RST);
+	ck_assert_uint_eq(world.segment.sequence, isn + 1);
+	ck_assert_uint_eq(world.packet.length, world.packet.transport + 20);
+	ck_assert(segment_checksum_valid(&world.segment));
+	/* Dead for good: neither the right bytes nor the same SYN bring it back. */
+	judge_plan(plan_to(true, TCP_ACK, isn + 1, NUMBER), VERDICT_CLOSED, REASON_CONNECTION_DEAD);
+	judge_plan(plan_to(true, TCP_SYN, isn, 0), VERDICT_CLOSED, REASON_CONNECTION_DEAD);
+	ck_assert_uint_eq(protect_pending(world.engine), 0);
+}
+END_TEST
+
+START_TEST(fast_open_data_stays_behind)
+{
+	uint32_t isn = integrity_isn(&keys[0]);
+
+	judge_plan(plan_to(true, TCP_SYN, isn, NUMBER), VERDICT_PENDING, REASON_TOKEN_VALID);
+	ck_assert(world.decision.modified);
+	ck_assert_uint_eq(world.segment.payload_length, 0);
+	ck_assert_uint_eq(world.packet.length, world.segment.payload);
+	ck_assert(segment_checksum_valid(&world.segment));
+}
+END_TEST
+
+START_TEST(full_table_opens_nothing_unchecked)
+{
+	uint32_t isn = integrity_isn(&keys[0]);
+
+	for (unsigned int i = 0; i < 20; i++) {
+		struct segment_plan plan = plan_to(true, TCP_SYN, isn, 0);
+		plan.tuple.source.port = (uint16_t)(50000 + i);
+		judge_plan(plan, i < 16 ? VERDICT_PENDING : VERDICT_CLOSED,
+			   i < 16 ? REASON_TOKEN_VALID : REASON_TABLE_FULL);
+	}
+	/* Authentication needs no memory. */
+	judge_plan(plan_to(false, TCP_SYN, auth_isn(&keys[0]), 0), VERDICT_VERIFIED,
+		   REASON_TOKEN_VALID);
+	/* Those that never send anything are forgotten. */
+	world.now += 310 * SECOND;
+	protect_expire(world.engine, world.now);
+	ck_assert_uint_eq(protect_pending(world.engine), 0);
+	judge_plan(plan_to(true, TCP_SYN, isn, 0), VERDICT_PENDING, REASON_TOKEN_VALID);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("protect");
+	TCase *tcase = tcase_create("protect");
+
+	tcase_add_checked_fixture(tcase, set_up, tear_down);
+	tcase_add_test(tcase, token_opens);
+	tcase_add_test(tcase, anything_else_does_not);
+	tcase_add_test(tcase, every_other_flag_asks_conntrack);
+	tcase_add_test(tcase, wrong_checksum_is_not_judged);
+	tcase_add_test(tcase, data_elsewhere_waits);
+	tcase_add_loop_test(tcase, right_payload_opens, 0, 2);
+	tcase_add_loop_test(tcase, wrong_payload_kills, 0, NUMBER * 8 + 1);
+	tcase_add_test(tcase, fast_open_data_stays_behind);
+	tcase_add_test(tcase, full_table_opens_nothing_unchecked);
+	suite_add_tcase(suite, tcase);
+	SRunner *runner = srunner_create(suite);
+	srunner_run_all(runner, CK_NORMAL);
+	int failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
