@@ -5,6 +5,14 @@ libknockgw_core_a_CFLAGS = $(AM_CFLAGS) $(NETTLE_CFLAGS)
 libknockgw_core_a_SOURCES = \
 	src/core/checksum.c \
 	src/core/checksum.h \
+	src/core/destination.c \
+	src/core/destination.h \
+	src/core/egress.c \
+	src/core/egress.h \
+	src/core/flow.c \
+	src/core/flow.h \
+	src/core/icmp_quote.c \
+	src/core/icmp_quote.h \
 	src/core/packet.c \
 	src/core/packet.h \
 	src/core/protect.c \
@@ -57,6 +65,10 @@ libknockgw_io_a_SOURCES = \
 	src/io/daemon.h \
 	src/io/diagnostics.c \
 	src/io/diagnostics.h \
+	src/io/egress_role.c \
+	src/io/egress_role.h \
+	src/io/egress_worker.c \
+	src/io/egress_worker.h \
 	src/io/inject.c \
 	src/io/inject.h \
 	src/io/interfaces.c \
@@ -83,6 +95,9 @@ libknockgw_io_a_SOURCES = \
 	src/io/secret_memory.h \
 	src/io/service_rows.c \
 	src/io/service_rows.h \
+	src/io/state.c \
+	src/io/state.h \
+	src/io/state_read.c \
 	src/io/worker.c \
 	src/io/worker.h \
 	src/io/xt_queue.c \

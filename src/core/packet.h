@@ -136,6 +136,11 @@ void segment_edit32(struct segment *segment, size_t offset, uint32_t value);
 /* Replaces an option of the segment by NOPs and keeps the checksum. */
 void segment_blank_option(struct segment *segment, const struct tcp_option *option);
 
+/* Puts a timestamp option with TSecr 0 in front of the other options. The packet moves into room
+ * (size bytes), which packet->bytes points to afterwards. Returns false, with nothing changed, when
+ * the options or the room are full or the packet is not captured whole. */
+bool segment_insert_timestamp(struct segment *segment, uint32_t tsval, uint8_t *room, size_t size);
+
 /* Cuts the payload off: IP length, IPv4 header checksum and TCP checksum follow (a TCP checksum
  * that is not ready gets the new pseudo header). The packet then ends behind the TCP header. */
 void segment_strip_payload(struct segment *segment);

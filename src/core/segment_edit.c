@@ -150,6 +150,31 @@ static void set_packet_length(struct packet *packet, size_t length)
 	}
 }
 
+bool segment_insert_timestamp(struct segment *segment, uint32_t tsval, uint8_t *room, size_t size)
+{
+	struct packet *packet = segment->packet;
+	const size_t inserted = 12;
+	uint8_t option[12] = {TCP_OPTION_NOP, TCP_OPTION_NOP, TCP_OPTION_TIMESTAMP, 10};
+
+	if (segment->options_length + inserted > 40 || packet->captured < packet->length ||
+	    packet->length + inserted > size || packet->length + inserted > UINT16_MAX)
+		return false;
+	store32(option + 4, tsval);
+	memcpy(room, packet->bytes, segment->options);
+	memcpy(room + segment->options, option, inserted);
+	memcpy(room + segment->options + inserted, packet->bytes + segment->options,
+	       packet->length - segment->options);
+	packet->bytes = room;
+	set_packet_length(packet, packet->length + inserted);
+	packet->captured = packet->length;
+	segment->options_length += inserted;
+	segment->payload += inserted;
+	tcp_header(segment)[12] += (uint8_t)(inserted / 4 << 4);
+	segment_read_timestamp(segment);
+	segment_complete_checksum(segment);
+	return true;
+}
+
 void segment_strip_payload(struct segment *segment)
 {
 	struct packet *packet = segment->packet;

@@ -211,6 +211,16 @@ static const char *foreign(const struct table *table, size_t size,
 	return NULL;
 }
 
+bool table_layout_of(const void *memory, size_t size, struct table_layout *layout)
+{
+	const struct table *table = memory;
+
+	if (size < sizeof(*table) || table->magic != TABLE_MAGIC)
+		return false;
+	*layout = table->layout;
+	return true;
+}
+
 /* Deadlines of another clock: what was left of each is left, counted from now. */
 static void move_deadlines(struct table *table, uint64_t now)
 {

@@ -43,6 +43,9 @@ struct table *table_init(void *memory, const struct table_layout *layout,
 struct table *table_attach(void *memory, size_t size, const struct table_layout *layout,
 			   uint64_t boot, uint64_t now, const char **why);
 
+/* What a table that another process left in memory was made for. Returns false when it is none. */
+bool table_layout_of(const void *memory, size_t size, struct table_layout *layout);
+
 /* Remembers boot in the header (see table_attach). */
 void table_set_boot(struct table *table, uint64_t boot);
 

@@ -28,8 +28,9 @@ struct decision {
 	enum verdict verdict;
 	enum reason reason;
 	bool modified; /* the packet's bytes changed: give them back to the kernel */
-	const struct service *service; /* protect, when known */
-	const struct key *key;         /* the key that fits, when one does */
+	const struct service *service;         /* protect, when known */
+	const struct key *key;                 /* the key that fits, when one does */
+	const struct destination *destination; /* egress, when known */
 	uint32_t peer_sequence; /* VERDICT_RESET: what the sender of the packet expects next, the
 				   sequence number of the RST that it gets */
 };

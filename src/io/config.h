@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "core/destination.h"
 #include "core/service.h"
 #include "core/tuple.h"
 
@@ -35,19 +36,11 @@ struct service_config {
 	unsigned int line; /* in the file */
 };
 
-/* An address prefix with a port. */
-struct prefix {
-	struct endpoint base; /* host bits are zero */
-	uint8_t length;       /* in bits */
-};
-
 struct egress_config {
-	char name[NAME_SIZE];
-	uint32_t index;
-	struct prefix *prefixes; /* every prefix with every port */
+	struct destination destination; /* what the engine sees */
+	struct prefix *prefixes;        /* every prefix with every port */
 	size_t prefix_count;
 	struct key *key; /* one, in locked memory */
-	uint16_t integrity;
 	enum on_failure on_failure;
 	unsigned int line;
 };

@@ -36,14 +36,14 @@ static void dump_service(const struct service_config *service, FILE *stream)
 static void dump_egress(const struct egress_config *egress, FILE *stream)
 {
 	char text[ENDPOINT_TEXT_SIZE];
-	fprintf(stream, "egress %" PRIu32 " %s (line %u)\n", egress->index, egress->name,
-		egress->line);
+	fprintf(stream, "egress %" PRIu32 " %s (line %u)\n", egress->destination.index,
+		egress->destination.name, egress->line);
 	for (size_t i = 0; i < egress->prefix_count; i++)
 		fprintf(stream, "  destination: %s/%u port %u\n",
 			endpoint_format_address(&egress->prefixes[i].base, text),
 			egress->prefixes[i].length, egress->prefixes[i].base.port);
 	fprintf(stream, "  secret: 1 keys\n");
-	fprintf(stream, "  integrity: %u, on_failure: %s\n", egress->integrity,
+	fprintf(stream, "  integrity: %u, on_failure: %s\n", egress->destination.integrity,
 		on_failure_words[egress->on_failure]);
 }
 

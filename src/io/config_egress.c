@@ -17,7 +17,7 @@ struct draft {
 static void read_egress_name(struct reader *reader, const config_setting_t *setting, void *target)
 {
 	struct draft *draft = target;
-	read_name(reader, setting, draft->egress->name);
+	read_name(reader, setting, draft->egress->destination.name);
 }
 
 static void read_destination(struct reader *reader, const config_setting_t *setting, void *target)
@@ -38,14 +38,19 @@ static void read_egress_secret(struct reader *reader, const config_setting_t *se
 	struct draft *draft = target;
 	size_t count;
 	draft->egress->key = read_keys(reader, setting, false, &count);
+	draft->egress->destination.key = draft->egress->key;
 }
 
 static void read_egress_integrity(struct reader *reader, const config_setting_t *setting,
 				  void *target)
 {
 	struct draft *draft = target;
-	if (read_integrity(reader, setting, &draft->egress->integrity))
-		warn_of_long_check(reader, setting, draft->egress->integrity);
+	uint16_t *integrity = &draft->egress->destination.integrity;
+	if (!read_integrity(reader, setting, integrity) || *integrity == 0)
+		return;
+	reader_error(reader, setting,
+		     "found %u, expected 0: integrity towards a server is not supported yet",
+		     *integrity);
 }
 
 static void read_on_failure(struct reader *reader, const config_setting_t *setting, void *target)
@@ -94,7 +99,7 @@ void read_egress(struct reader *reader, const config_setting_t *setting, void *t
 	config->egress = reader_allocate(reader, count, sizeof(*config->egress));
 	for (size_t i = 0; config->egress && i < count; i++) {
 		struct egress_config *egress = &config->egress[config->egress_count++];
-		egress->index = (uint32_t)i;
+		egress->destination.index = (uint32_t)i;
 		read_destination_group(reader, value_at(setting, i), egress);
 	}
 }

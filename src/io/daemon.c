@@ -12,6 +12,7 @@
 
 #include "background.h"
 #include "build-config.h"
+#include "egress_role.h"
 #include "interfaces.h"
 #include "log.h"
 #include "nft.h"
@@ -26,13 +27,15 @@ struct daemon {
 	const struct config *config;
 	struct nft *nft;
 	struct interfaces *interfaces;
-	struct protect_role *protect;
+	struct protect_role *protect; /* NULL without services */
+	struct egress_role *egress;   /* NULL without egress destinations */
 	struct event_base *base;
 	struct event *signals[4];
 	struct event *overruns;
 	struct event *interface_changes;
-	struct event *failures;
+	struct event *failures[2];
 	struct overruns protect_overruns;
+	struct overruns egress_overruns;
 	bool failed;
 };
 
@@ -51,7 +54,10 @@ static void on_statistics_signal(evutil_socket_t signal, short events, void *con
 
 	(void)signal;
 	(void)events;
-	protect_role_log_counters(daemon->protect);
+	if (daemon->protect != NULL)
+		protect_role_log_counters(daemon->protect);
+	if (daemon->egress != NULL)
+		egress_role_log_counters(daemon->egress);
 }
 
 static void on_reload_signal(evutil_socket_t signal, short events, void *context)
@@ -69,7 +75,12 @@ static void on_overrun_timer(evutil_socket_t fd, short events, void *context)
 
 	(void)fd;
 	(void)events;
-	overruns_report(&daemon->protect_overruns, "protect", protect_role_pool(daemon->protect));
+	if (daemon->protect != NULL)
+		overruns_report(&daemon->protect_overruns, "protect",
+				protect_role_pool(daemon->protect));
+	if (daemon->egress != NULL)
+		overruns_report(&daemon->egress_overruns, "egress",
+				egress_role_pool(daemon->egress));
 	log_flush();
 }
 
@@ -116,20 +127,35 @@ static bool watch_signals(struct daemon *daemon)
 	return true;
 }
 
+static struct event *watch_pool(struct daemon *daemon, const struct worker_pool *pool)
+{
+	return event_new(daemon->base, worker_pool_failure_fd(pool), EV_READ | EV_PERSIST,
+			 on_worker_failure, daemon);
+}
+
+static bool add_event(struct event *event, const struct timeval *interval)
+{
+	return event != NULL && event_add(event, interval) == 0;
+}
+
 static bool watch_events(struct daemon *daemon)
 {
-	const short readable = EV_READ | EV_PERSIST;
+	bool added;
 
 	daemon->overruns = event_new(daemon->base, -1, EV_PERSIST, on_overrun_timer, daemon);
 	daemon->interface_changes = event_new(daemon->base, interfaces_fd(daemon->interfaces),
-					      readable, on_interface_change, daemon);
-	daemon->failures =
-		event_new(daemon->base, worker_pool_failure_fd(protect_role_pool(daemon->protect)),
-			  readable, on_worker_failure, daemon);
-	return daemon->overruns != NULL && daemon->interface_changes != NULL &&
-	       daemon->failures != NULL && event_add(daemon->overruns, &OVERRUN_INTERVAL) == 0 &&
-	       event_add(daemon->interface_changes, NULL) == 0 &&
-	       event_add(daemon->failures, NULL) == 0;
+					      EV_READ | EV_PERSIST, on_interface_change, daemon);
+	added = add_event(daemon->overruns, &OVERRUN_INTERVAL) &&
+		add_event(daemon->interface_changes, NULL);
+	if (added && daemon->protect != NULL) {
+		daemon->failures[0] = watch_pool(daemon, protect_role_pool(daemon->protect));
+		added = add_event(daemon->failures[0], NULL);
+	}
+	if (added && daemon->egress != NULL) {
+		daemon->failures[1] = watch_pool(daemon, egress_role_pool(daemon->egress));
+		added = add_event(daemon->failures[1], NULL);
+	}
+	return added;
 }
 
 /* Nothing of this process may end up in a core file or be read by ptrace: it holds secrets. */
@@ -176,6 +202,23 @@ static void stop_ruleset(struct daemon *daemon)
 	nft_close(daemon->nft);
 }
 
+static bool start_roles(struct daemon *daemon)
+{
+	const struct config *config = daemon->config;
+
+	if (config->service_count > 0) {
+		daemon->protect = protect_role_start(config, daemon->interfaces);
+		if (daemon->protect == NULL)
+			return false;
+	}
+	if (config->egress_count > 0) {
+		daemon->egress = egress_role_start(config);
+		if (daemon->egress == NULL)
+			return false;
+	}
+	return true;
+}
+
 static bool start(struct daemon *daemon)
 {
 	daemon->base = event_base_new();
@@ -184,8 +227,7 @@ static bool start(struct daemon *daemon)
 		log_event(LOG_LEVEL_ERROR, "start-failed", "reason=\"%s\"", strerror(errno));
 		return false;
 	}
-	daemon->protect = protect_role_start(daemon->config, daemon->interfaces);
-	if (daemon->protect == NULL)
+	if (!start_roles(daemon))
 		return false;
 	if (!watch_signals(daemon) || !watch_events(daemon)) {
 		log_event(LOG_LEVEL_ERROR, "start-failed", "reason=\"libevent refuses events\"");
@@ -196,15 +238,17 @@ static bool start(struct daemon *daemon)
 
 static void stop(struct daemon *daemon)
 {
-	struct event *events[] = {daemon->signals[0], daemon->signals[1], daemon->signals[2],
-				  daemon->signals[3], daemon->overruns,   daemon->interface_changes,
-				  daemon->failures};
+	struct event *events[] = {daemon->signals[0],  daemon->signals[1],
+				  daemon->signals[2],  daemon->signals[3],
+				  daemon->overruns,    daemon->interface_changes,
+				  daemon->failures[0], daemon->failures[1]};
 
 	stop_ruleset(daemon);
 	for (size_t i = 0; i < sizeof(events) / sizeof(events[0]); i++)
 		if (events[i] != NULL)
 			event_free(events[i]);
 	protect_role_stop(daemon->protect);
+	egress_role_stop(daemon->egress);
 	interfaces_close(daemon->interfaces);
 	if (daemon->base != NULL)
 		event_base_free(daemon->base);

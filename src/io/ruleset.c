@@ -45,21 +45,30 @@ uint16_t ruleset_egress_queue(const struct config *config)
 	return (uint16_t)(config->queue_first + config->queue_count);
 }
 
+uint16_t ruleset_egress_queues(const struct config *config)
+{
+	return config->queue_count < FLOW_SHARDS ? config->queue_count : FLOW_SHARDS;
+}
+
 size_t ruleset_queue_chains(const struct config *config,
 			    struct queue_chain chains[static QUEUE_CHAINS_MAX])
 {
-	uint16_t count = config->queue_count;
 	uint16_t protect = ruleset_protect_queue(config);
 	uint16_t egress = ruleset_egress_queue(config);
 	size_t used = 0;
 
 	if (config->service_count > 0) {
-		chains[used++] = (struct queue_chain){"ask", protect, count, true};
-		chains[used++] = (struct queue_chain){"ask_firmly", protect, count, false};
+		chains[used++] = (struct queue_chain){"ask", protect, config->queue_count, true};
+		chains[used++] =
+			(struct queue_chain){"ask_firmly", protect, config->queue_count, false};
 	}
-	if (config->egress_count > 0) {
-		chains[used++] = (struct queue_chain){"translate", egress, count, false};
-		chains[used++] = (struct queue_chain){"translate_or_pass", egress, count, true};
+	for (uint16_t i = 0; config->egress_count > 0 && i < ruleset_egress_queues(config); i++) {
+		for (int bypass = 0; bypass < 2; bypass++) {
+			struct queue_chain *chain = &chains[used++];
+			*chain = (struct queue_chain){"", (uint16_t)(egress + i), 1, bypass != 0};
+			snprintf(chain->name, sizeof(chain->name), "translate%s_%u",
+				 bypass != 0 ? "_or_pass" : "", i);
+		}
 	}
 	return used;
 }

@@ -9,6 +9,7 @@
 #include <stdio.h>
 
 #include "config.h"
+#include "core/flow.h"
 
 #define RULESET_TABLE "knockgw"
 
@@ -27,21 +28,24 @@ struct marks marks_from_mask(uint32_t mask);
 
 /* A chain that only holds a queue statement. */
 struct queue_chain {
-	const char *name;
+	char name[32];
 	uint16_t first;
 	uint16_t count;
 	bool bypass; /* with nobody listening: go on to the next base chain instead of dropping */
 };
 
-enum { QUEUE_CHAINS_MAX = 8 };
+enum { QUEUE_CHAINS_MAX = 2 + 2 * FLOW_SHARDS };
 
 /* Fills in the queue chains of a ruleset and returns how many there are. */
 size_t ruleset_queue_chains(const struct config *config,
 			    struct queue_chain chains[static QUEUE_CHAINS_MAX]);
 
-/* First queue number of a role. Workers serve queue_count queues from there. */
+/* First queue number of a role. */
 uint16_t ruleset_protect_queue(const struct config *config);
 uint16_t ruleset_egress_queue(const struct config *config);
+
+/* How many queues the egress role has. The protect role has queue_count. */
+uint16_t ruleset_egress_queues(const struct config *config);
 
 /* Writes the table. With native_queue false the queue chains stay empty, for kernels where another
  * kind of rule has to be put into them. */

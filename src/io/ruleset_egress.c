@@ -76,23 +76,46 @@ static void write_sets(FILE *stream, const struct config *config)
 	}
 }
 
+/* A connection stays with one worker: the client's port says with which. The lowest bit is left out
+ * because Linux clients prefer even ports (see flow_shard). */
+static void write_share(FILE *stream, const char *chain, const char *port, unsigned int count)
+{
+	fprintf(stream, "\tchain %s_%s {\n", chain, port);
+	if (count == 1)
+		fprintf(stream, "\t\tgoto %s_0\n", chain);
+	else
+		fprintf(stream, "\t\ttcp %s & 0x007e vmap { ", port);
+	for (unsigned int bits = 0; count > 1 && bits < FLOW_SHARDS; bits++)
+		fprintf(stream, "%s0x%04x : goto %s_%u", bits > 0 ? ", " : "", bits << 1, chain,
+			flow_shard((uint16_t)(bits << 1), count));
+	fputs(count == 1 ? "\t}\n\n" : " }\n\t}\n\n", stream);
+}
+
+static void write_shares(FILE *stream, unsigned int count)
+{
+	write_share(stream, "translate", "sport", count);
+	write_share(stream, "translate_or_pass", "sport", count);
+	write_share(stream, "translate", "dport", count);
+	write_share(stream, "translate_or_pass", "dport", count);
+}
+
 /* Towards the server: behind SNAT, so that the addresses are those of the wire. */
 static void write_outgoing(FILE *stream, const struct marks *marks)
 {
 	fprintf(stream,
 		"\tchain egress_gate {\n"
 		"\t\tmeta mark set meta mark & 0x%08x\n"
-		"\t\tct mark & 0x%08x == 0x%08x goto translate\n"
-		"\t\tip daddr . tcp dport @pass4 goto translate_or_pass\n"
-		"\t\tip6 daddr . tcp dport @pass6 goto translate_or_pass\n"
-		"\t\tgoto translate\n"
+		"\t\tct mark & 0x%08x == 0x%08x goto translate_sport\n"
+		"\t\tip daddr . tcp dport @pass4 goto translate_or_pass_sport\n"
+		"\t\tip6 daddr . tcp dport @pass6 goto translate_or_pass_sport\n"
+		"\t\tgoto translate_sport\n"
 		"\t}\n\n"
 		"\tchain egress_out {\n"
 		"\t\ttype filter hook postrouting priority srcnat + 50; policy accept;\n"
 		"\t\tip daddr . tcp dport @egress4 goto egress_gate\n"
 		"\t\tip6 daddr . tcp dport @egress6 goto egress_gate\n"
-		"\t\t" ICMP_ERRORS " goto translate_or_pass\n"
-		"\t\t" ICMPV6_ERRORS " goto translate_or_pass\n"
+		"\t\t" ICMP_ERRORS " goto translate_or_pass_0\n"
+		"\t\t" ICMPV6_ERRORS " goto translate_or_pass_0\n"
 		"\t}\n\n",
 		~marks->mask, marks->mask, marks->verified);
 	/* A connection that went out untranslated must not be held up on its way back. */
@@ -121,17 +144,17 @@ static void write_incoming(FILE *stream)
 {
 	fputs("\tchain egress_back {\n"
 	      "\t\tip saddr . tcp sport . ip daddr . tcp dport @untranslated4 "
-	      "goto translate_or_pass\n"
+	      "goto translate_or_pass_dport\n"
 	      "\t\tip6 saddr . tcp sport . ip6 daddr . tcp dport @untranslated6 "
-	      "goto translate_or_pass\n"
-	      "\t\tgoto translate\n"
+	      "goto translate_or_pass_dport\n"
+	      "\t\tgoto translate_dport\n"
 	      "\t}\n\n"
 	      "\tchain egress_in {\n"
 	      "\t\ttype filter hook prerouting priority raw; policy accept;\n"
 	      "\t\tip saddr . tcp sport @egress4 goto egress_back\n"
 	      "\t\tip6 saddr . tcp sport @egress6 goto egress_back\n"
-	      "\t\t" ICMP_ERRORS " goto translate_or_pass\n"
-	      "\t\t" ICMPV6_ERRORS " goto translate_or_pass\n"
+	      "\t\t" ICMP_ERRORS " goto translate_or_pass_0\n"
+	      "\t\t" ICMPV6_ERRORS " goto translate_or_pass_0\n"
 	      "\t}\n\n",
 	      stream);
 }
@@ -139,6 +162,7 @@ static void write_incoming(FILE *stream)
 void ruleset_write_egress(FILE *stream, const struct config *config, const struct marks *marks)
 {
 	write_sets(stream, config);
+	write_shares(stream, ruleset_egress_queues(config));
 	write_outgoing(stream, marks);
 	write_incoming(stream);
 }

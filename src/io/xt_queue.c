@@ -95,7 +95,8 @@ static int await_acknowledgements(struct mnl_socket *socket, size_t count)
 static int send_rules(struct mnl_socket *socket, const char *table,
 		      const struct queue_chain *chains, size_t count)
 {
-	char buffer[16384];
+	/* A rule takes 200 bytes. The second half is where libmnl lets a message run over. */
+	char buffer[2 * 512 * QUEUE_CHAINS_MAX];
 	struct mnl_nlmsg_batch *batch = mnl_nlmsg_batch_start(buffer, sizeof(buffer) / 2);
 
 	if (batch == NULL)

@@ -67,3 +67,31 @@ class Direct:
         self.server.default_route("10.3.0.1", "fd03::1")
         self.gateway.forward()
         self.client.sysctl("net.ipv4.tcp_timestamps", 0)
+
+
+class TwoGateways(Protected):
+    """
+    laptop ---------- egress ------------ nat ------------- gateway ------------ server
+      10.0.0.2  10.0.0.1   10.1.0.2  10.1.0.1   10.2.0.2  10.2.0.1   10.3.0.1  10.3.0.2
+      fd00::2    fd00::1    fd01::2   fd01::1    fd02::2   fd02::1    fd03::1   fd03::2
+
+    knockgw runs on egress and on gateway. egress masquerades if asked to, nat always does.
+    """
+    LAPTOP = ("10.0.0.2", "fd00::2")
+
+    def __init__(self, lab, masquerade=True):
+        super().__init__(lab)
+        self.egress = self.client
+        self.laptop = lab.namespace("laptop")
+        lab.link(self.laptop, "up0", self.egress, "in0")
+        self.laptop.address("up0", "10.0.0.2/24", "fd00::2/64")
+        self.egress.address("in0", "10.0.0.1/24", "fd00::1/64")
+        self.laptop.default_route("10.0.0.1", "fd00::1")
+        self.egress.forward()
+        self.egress.sysctl("net.ipv4.tcp_timestamps", 1)
+        if masquerade:
+            self.egress.nft("""table inet nat { chain out { type nat hook postrouting priority srcnat;
+                               oifname "up0" masquerade; }; }""")
+        else:
+            self.nat.run("ip -4 route add 10.0.0.0/24 via 10.1.0.2")
+            self.nat.run("ip -6 route add fd00::/64 via fd01::2")

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the egress role needs to know of hidden servers: plain values, read only. */
+#ifndef KNOCKGW_CORE_DESTINATION_H
+#define KNOCKGW_CORE_DESTINATION_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "service.h"
+#include "tuple.h"
+
+/* An address prefix with a port. */
+struct prefix {
+	struct endpoint base; /* host bits are zero */
+	uint8_t length;       /* in bits, at most 32 or 128 */
+};
+
+struct destination {
+	char name[NAME_SIZE];
+	uint32_t index;     /* position in the configuration, for counters */
+	uint16_t integrity; /* bytes of the payload check; 0: authentication mode */
+	const struct key *key;
+};
+
+/* Finds a destination by the address and port of a server. Immutable once built, so threads may
+ * share it. */
+struct destination_table;
+
+struct destination_row {
+	struct prefix prefix;
+	const struct destination *destination;
+};
+
+/* Copies count rows, none of which may lie in another with the same port; destinations must outlive
+ * the table. Returns NULL when memory is short. */
+struct destination_table *destination_table_new(const struct destination_row *rows, size_t count);
+void destination_table_free(struct destination_table *table);
+
+/* NULL when the server is in no prefix. O(log rows). */
+const struct destination *destination_table_find(const struct destination_table *table,
+						 const struct endpoint *server);
+
+#endif

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "egress_worker.h"
+
+#include <linux/netfilter.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "core/egress.h"
+#include "core/flow.h"
+#include "core/icmp_quote.h"
+#include "core/packet.h"
+#include "log.h"
+
+struct egress_worker {
+	const struct egress_setup *setup;
+	struct egress *engine;
+	struct table *flows;
+	unsigned int number;
+	bool warned_of_signature;
+	struct egress_counters counters;
+};
+
+static void count(_Atomic uint64_t *counter)
+{
+	atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
+}
+
+struct egress_worker *egress_worker_new(const struct egress_setup *setup, unsigned int number,
+					struct table *flows)
+{
+	struct egress_worker *egress = calloc(1, sizeof(*egress));
+
+	if (egress == NULL)
+		return NULL;
+	egress->setup = setup;
+	egress->number = number;
+	egress->flows = flows;
+	egress->engine = egress_new(flows);
+	if (egress->engine != NULL)
+		return egress;
+	free(egress);
+	return NULL;
+}
+
+void egress_worker_free(struct egress_worker *egress)
+{
+	if (egress == NULL)
+		return;
+	egress_free(egress->engine);
+	free(egress);
+}
+
+const struct egress_counters *egress_worker_counters(const struct egress_worker *egress)
+{
+	return &egress->counters;
+}
+
+/* Before conntrack, or behind SNAT: that tells the direction. */
+static bool from_wire(const struct queue_packet *queued)
+{
+	return queued->hook == NF_INET_PRE_ROUTING || queued->hook == NF_INET_LOCAL_IN;
+}
+
+static void log_segment(struct egress_worker *egress, const struct tuple *tuple,
+			const struct decision *decision)
+{
+	const char *name = decision->destination != NULL ? decision->destination->name : "-";
+	enum log_level level = LOG_LEVEL_DEBUG;
+	const char *event = "translated";
+	char source[ENDPOINT_TEXT_SIZE];
+	char destination[ENDPOINT_TEXT_SIZE];
+
+	if (decision->reason == REASON_TABLE_FULL) {
+		level = LOG_LEVEL_WARNING;
+		event = "refused";
+	} else if (decision->reason == REASON_SIGNED_SEGMENT && !egress->warned_of_signature) {
+		level = LOG_LEVEL_WARNING;
+		event = "untranslated";
+		egress->warned_of_signature = true;
+	} else if (decision->reason == REASON_TRUNCATED) {
+		event = "dropped";
+	} else if (decision->reason != REASON_TOKEN_WRITTEN) {
+		return;
+	}
+	if (!log_enabled(level))
+		return;
+	log_event(level, event, "egress=%s source=%s destination=%s reason=%s", name,
+		  endpoint_format(&tuple->source, source),
+		  endpoint_format(&tuple->destination, destination), reason_word(decision->reason));
+}
+
+/* Gives a packet back. What goes out translated carries a mark, which "egress_keep" moves to the
+ * connection; what comes in leaves the mark alone, since it is not ours there. */
+static void carry_out(struct egress_worker *egress, struct worker *worker,
+		      const struct queue_packet *queued, const struct packet *packet,
+		      const struct decision *decision)
+{
+	const struct marks *marks = &egress->setup->marks;
+	uint32_t mark = queued->mark & ~marks->mask;
+	bool outgoing = !from_wire(queued);
+
+	count(&egress->counters.reasons[decision->reason]);
+	if (decision->verdict == VERDICT_DROP) {
+		queue_verdict(worker_queue(worker), queued->id, NF_DROP, NULL, NULL, 0);
+		return;
+	}
+	if (decision->verdict == VERDICT_VERIFIED)
+		mark |= marks->verified;
+	queue_verdict(worker_queue(worker), queued->id, NF_ACCEPT, outgoing ? &mark : NULL,
+		      decision->modified ? packet->bytes : NULL,
+		      decision->modified ? packet->length : 0);
+	/* The engine's own memory is good for one packet only. */
+	if (decision->modified && packet->bytes != queued->payload)
+		queue_flush(worker_queue(worker));
+}
+
+/* All errors come to the first worker; which one they are about only the quote tells. */
+static bool hand_on(struct egress_worker *egress, struct worker *worker,
+		    const struct queue_packet *queued, struct packet *packet)
+{
+	const struct egress_setup *setup = egress->setup;
+	struct icmp_quote quote;
+
+	if (setup->count == 1 || icmp_quote_parse(&quote, packet) != REASON_NONE)
+		return false;
+	const struct endpoint *client =
+		from_wire(queued) ? &quote.tuple.source : &quote.tuple.destination;
+	unsigned int shard = flow_shard(client->port, setup->count);
+	if (shard == egress->number)
+		return false;
+	count(&egress->counters.handed_on);
+	queue_verdict(worker_queue(worker), queued->id,
+		      NF_QUEUE_NR(setup->first_queue + shard) | NF_VERDICT_FLAG_QUEUE_BYPASS, NULL,
+		      NULL, 0);
+	return true;
+}
+
+static void translate_error(struct egress_worker *egress, struct worker *worker,
+			    const struct queue_packet *queued, struct packet *packet)
+{
+	struct decision decision;
+
+	if (hand_on(egress, worker, queued, packet))
+		return;
+	if (from_wire(queued))
+		egress_error_from_wire(egress->engine, packet, &decision);
+	else
+		egress_error_to_wire(egress->engine, packet, &decision);
+	carry_out(egress, worker, queued, packet, &decision);
+}
+
+static void translate_segment(struct egress_worker *egress, struct worker *worker,
+			      const struct queue_packet *queued, struct segment *segment)
+{
+	const struct destination_table *destinations = egress->setup->destinations;
+	struct tuple tuple = segment->tuple;
+	struct decision decision;
+
+	if (from_wire(queued))
+		egress_from_server(egress->engine, destinations, segment, worker_time(worker),
+				   &decision);
+	else
+		egress_from_client(egress->engine, destinations, segment, worker_time(worker),
+				   &decision);
+	log_segment(egress, &tuple, &decision);
+	carry_out(egress, worker, queued, segment->packet, &decision);
+}
+
+static void translate_packet(void *context, struct worker *worker, struct queue_packet *queued)
+{
+	struct egress_worker *egress = context;
+	struct packet packet;
+	struct segment segment;
+	enum reason reason = packet_parse(&packet, queued->payload, queued->length);
+
+	packet.checksum_ready = !queued->checksum_not_ready;
+	if (reason == REASON_NONE &&
+	    (packet.protocol == PROTOCOL_ICMP || packet.protocol == PROTOCOL_ICMPV6)) {
+		translate_error(egress, worker, queued, &packet);
+		return;
+	}
+	if (reason == REASON_NONE)
+		reason = segment_parse(&segment, &packet);
+	if (reason == REASON_NONE) {
+		translate_segment(egress, worker, queued, &segment);
+		return;
+	}
+	const struct decision decision = {.verdict = VERDICT_PASS, .reason = reason};
+	carry_out(egress, worker, queued, &packet, &decision);
+}
+
+static void tick(void *context, struct worker *worker)
+{
+	struct egress_worker *egress = context;
+
+	egress_expire(egress->engine, worker_time(worker));
+	atomic_store_explicit(&egress->counters.flows, table_count(egress->flows),
+			      memory_order_relaxed);
+}
+
+struct worker_callbacks egress_worker_callbacks(struct egress_worker *egress)
+{
+	return (struct worker_callbacks){
+		.packet = translate_packet, .tick = tick, .context = egress};
+}

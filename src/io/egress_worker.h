@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* One worker of the egress role: takes packets from a queue, has the engine translate them, and
+ * gives them back. */
+#ifndef KNOCKGW_IO_EGRESS_WORKER_H
+#define KNOCKGW_IO_EGRESS_WORKER_H
+
+#include <stdint.h>
+
+#include "core/destination.h"
+#include "core/reason.h"
+#include "core/table.h"
+#include "ruleset.h"
+#include "worker.h"
+
+struct egress_worker;
+
+/* What all egress workers share; must outlive them. */
+struct egress_setup {
+	const struct destination_table *destinations;
+	struct marks marks;
+	uint16_t first_queue;
+	unsigned int count; /* workers */
+};
+
+/* What a worker did, by reason; readable from any thread. */
+struct egress_counters {
+	_Atomic uint64_t reasons[REASON_COUNT];
+	_Atomic uint64_t handed_on; /* ICMP errors that belong to another worker */
+	_Atomic uint64_t flows;
+};
+
+/* number: which of the workers this is; flows: its table, which must outlive it. Returns NULL when
+ * memory is short. */
+struct egress_worker *egress_worker_new(const struct egress_setup *setup, unsigned int number,
+					struct table *flows);
+void egress_worker_free(struct egress_worker *egress);
+
+struct worker_callbacks egress_worker_callbacks(struct egress_worker *egress);
+
+const struct egress_counters *egress_worker_counters(const struct egress_worker *egress);
+
+#endif

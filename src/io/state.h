@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The flow tables of the egress workers, in files that outlive the daemon: after a crash or an
+ * upgrade the next one goes on with the same connections. */
+#ifndef KNOCKGW_IO_STATE_H
+#define KNOCKGW_IO_STATE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/table.h"
+
+struct state;
+
+enum { STATE_ERROR_SIZE = 320 };
+
+/* Opens or makes the files of count workers, each with room for capacity flows, in a directory that
+ * is made if need be. Flows that an earlier daemon left are taken over, also when it had another
+ * number of workers or another size. A file that is foreign or damaged is logged and renamed, and
+ * its table starts empty. now: milliseconds of CLOCK_BOOTTIME. Returns NULL with one line in error.
+ */
+struct state *state_open(const char *directory, unsigned int count, uint32_t capacity, uint64_t now,
+			 char error[static STATE_ERROR_SIZE]);
+void state_close(struct state *state);
+
+/* The table of a worker. Lives as long as state. */
+struct table *state_table(const struct state *state, unsigned int worker);
+
+/* A number that is another one after each boot, when CLOCK_BOOTTIME begins again. */
+uint64_t state_boot_number(void);
+
+/* Whether the contents of a file are a table of flows of that size. Returns NULL or a static
+ * sentence that says why not. */
+const char *state_check(const void *memory, size_t size, struct table_layout *layout);
+
+/* Calls back for every flow in the files of a directory, which a daemon may be writing to. Changes
+ * nothing. Returns false with one line in error. */
+struct flow;
+bool state_read(const char *directory, uint64_t now,
+		void (*found)(void *context, const struct tuple *tuple, const struct flow *flow,
+			      uint64_t remaining),
+		void *context, char error[static STATE_ERROR_SIZE]);
+
+#endif
