@@ -50,7 +50,7 @@ static bool is_signed(const struct segment *segment)
 static void finish(struct segment *segment, enum reason reason, struct decision *decision)
 {
 	/* What is written back to the kernel is never completed by a device. */
-	if (!segment->packet->checksum_ready)
+	if (!segment->packet->checksum_ready && !segment->packet->checksum_later)
 		segment_complete_checksum(segment);
 	decision->modified = true;
 	decide(decision, VERDICT_VERIFIED, reason);

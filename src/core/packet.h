@@ -47,7 +47,9 @@ struct packet {
 	uint8_t family;   /* FAMILY_IPV4 or FAMILY_IPV6 */
 	uint8_t protocol; /* of the transport header */
 	bool checksum_ready; /* false: the kernel left the TCP checksum to the device; edits then
-				leave it alone and packet_complete_checksum makes it whole */
+				leave it alone and segment_complete_checksum makes it whole */
+	bool checksum_later; /* its segments get new checksums when it is split up: no need for one
+			      */
 };
 
 /* A TCP segment in a packet. Numbers in host byte order. */

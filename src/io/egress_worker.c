@@ -174,6 +174,10 @@ static void translate_packet(void *context, struct worker *worker, struct queue_
 	enum reason reason = packet_parse(&packet, queued->payload, queued->length);
 
 	packet.checksum_ready = !queued->checksum_not_ready;
+	/* Behind postrouting it can only go to a device, and what is written back no device splits
+	 * up: tcp_gso_segment does, and computes checksums from scratch. What comes in may end in a
+	 * local socket, and conntrack looks at its checksum before that. */
+	packet.checksum_later = queued->unsegmented && !from_wire(queued);
 	if (reason == REASON_NONE &&
 	    (packet.protocol == PROTOCOL_ICMP || packet.protocol == PROTOCOL_ICMPV6)) {
 		translate_error(egress, worker, queued, &packet);

@@ -23,6 +23,7 @@ struct queue_packet {
 	uint32_t outdev;
 	uint8_t hook;            /* NF_INET_* */
 	bool checksum_not_ready; /* left to the device (NFQA_SKB_CSUMNOTREADY) */
+	bool unsegmented;        /* several segments in one (NFQA_SKB_GSO) */
 	uint8_t *payload;        /* may be written to; valid until the next queue_receive */
 	size_t length;
 };

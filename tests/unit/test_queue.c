@@ -50,7 +50,7 @@ START_TEST(takes_a_packet)
 	ck_assert_uint_eq(packet.mark, 0x30000007);
 	ck_assert_uint_eq(packet.indev, 3);
 	ck_assert_uint_eq(packet.outdev, 5);
-	ck_assert(packet.checksum_not_ready);
+	ck_assert(packet.checksum_not_ready && packet.unsegmented);
 	ck_assert_uint_eq(packet.length, 5);
 	ck_assert_mem_eq(packet.payload, "bytes", 5);
 }
@@ -65,7 +65,7 @@ START_TEST(does_without_what_is_optional)
 	mnl_attr_put(message, NFQA_PAYLOAD, 0, "");
 	ck_assert(queue_parse(message, &packet));
 	ck_assert_uint_eq(packet.mark + packet.indev + packet.outdev, 0);
-	ck_assert(!packet.checksum_not_ready);
+	ck_assert(!packet.checksum_not_ready && !packet.unsegmented);
 	ck_assert_uint_eq(packet.length, 0);
 }
 END_TEST
