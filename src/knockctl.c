@@ -14,6 +14,7 @@ static const struct {
 } commands[] = {
 	{"token", token_main, "Print the initial sequence number that a secret makes"},
 	{"genkey", genkey_main, "Print a fresh random secret"},
+	{"flows", flows_main, "List the connections that the egress role translates"},
 	{"replay", replay_main, "Judge the packets of a capture as the daemon would"},
 };
 

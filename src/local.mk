@@ -116,6 +116,7 @@ sbin_PROGRAMS += knockctl
 knockctl_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) $(CONFIG_CFLAGS)
 knockctl_SOURCES = \
 	src/cli/cli.h \
+	src/cli/flows.c \
 	src/cli/genkey.c \
 	src/cli/replay.c \
 	src/cli/token.c \

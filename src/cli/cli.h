@@ -11,6 +11,7 @@ enum { STATUS_FINE = 0, STATUS_FAILED = 1, STATUS_USAGE = 2 };
 /* argv[0] is the command's name. Each returns an exit status. */
 int token_main(int argc, char **argv);
 int genkey_main(int argc, char **argv);
+int flows_main(int argc, char **argv);
 int replay_main(int argc, char **argv);
 
 /* Prints "knockctl COMMAND: …" as one line to standard error and returns STATUS_USAGE. */

@@ -1,4 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
+noinst_PROGRAMS += tests/system/mangle
+tests_system_mangle_SOURCES = tests/system/mangle.c
+tests_system_mangle_LDADD = $(IO_LIBS)
+
 EXTRA_DIST += \
 	tests/system/conftest.py \
 	tests/system/demo.py \

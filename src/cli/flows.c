@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <getopt.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "cli.h"
+#include "core/flow.h"
+#include "io/state.h"
+#include "io/worker.h"
+
+#define DEFAULT_DIRECTORY "/var/lib/knockgw"
+
+static const char USAGE[] =
+	"Usage: knockctl flows [--state-directory D] [--json]\n"
+	"Lists the connections that the egress role translates, from the files in which it keeps\n"
+	"them. Works whether or not the daemon runs.\n"
+	"\n"
+	"  --state-directory D  state_directory of knockgw.conf (default " DEFAULT_DIRECTORY ")\n"
+	"  --json               print a JSON object a line instead of a table\n"
+	"\n"
+	"CLIENT and SERVER are the addresses on the wire, behind NAT. ISN is the client's initial\n"
+	"sequence number, TOKEN the one on the wire.\n";
+
+struct listing {
+	bool json;
+	bool titled;
+	bool printed;
+};
+
+static void print_title(struct listing *listing)
+{
+	if (!listing->json && !listing->titled)
+		printf("%-13s %-28s %-28s %-8s  %-8s  %9s\n", "STATE", "CLIENT", "SERVER", "ISN",
+		       "TOKEN", "EXPIRES");
+	listing->titled = true;
+}
+
+static void print_row(const struct tuple *tuple, const struct flow *flow, uint64_t remaining)
+{
+	char client[ENDPOINT_TEXT_SIZE];
+	char server[ENDPOINT_TEXT_SIZE];
+
+	printf("%-13s %-28s %-28s %08x  %08x  %7llu s\n", flow_state_word(flow),
+	       endpoint_format(&tuple->source, client),
+	       endpoint_format(&tuple->destination, server), flow->syn.isn,
+	       flow->syn.isn + flow->syn.delta, (unsigned long long)(remaining / 1000));
+}
+
+static json_t *hex(uint32_t number)
+{
+	char text[9];
+
+	snprintf(text, sizeof(text), "%08x", number);
+	return json_string(text);
+}
+
+static bool print_object(const struct tuple *tuple, const struct flow *flow, uint64_t remaining)
+{
+	char client[ENDPOINT_TEXT_SIZE];
+	char server[ENDPOINT_TEXT_SIZE];
+	json_t *object = json_pack(
+		"{ss ss si ss si so so sf}", "state", flow_state_word(flow), "client",
+		endpoint_format_address(&tuple->source, client), "client_port", tuple->source.port,
+		"server", endpoint_format_address(&tuple->destination, server), "server_port",
+		tuple->destination.port, "isn", hex(flow->syn.isn), "token",
+		hex(flow->syn.isn + flow->syn.delta), "expires_s", (double)remaining / 1000);
+	bool printed = object != NULL && json_dumpf(object, stdout, JSON_COMPACT) == 0 &&
+		       putchar('\n') != EOF;
+
+	json_decref(object);
+	return printed;
+}
+
+static void print_flow(void *context, const struct tuple *tuple, const struct flow *flow,
+		       uint64_t remaining)
+{
+	struct listing *listing = context;
+
+	print_title(listing);
+	if (listing->json)
+		listing->printed = print_object(tuple, flow, remaining) && listing->printed;
+	else
+		print_row(tuple, flow, remaining);
+}
+
+static int list(const char *directory, bool json)
+{
+	struct listing listing = {.json = json, .printed = true};
+	char error[STATE_ERROR_SIZE];
+
+	if (!state_read(directory, worker_now(), print_flow, &listing, error)) {
+		complain("flows", "%s", error);
+		return STATUS_FAILED;
+	}
+	print_title(&listing);
+	if (fflush(stdout) != 0 || !listing.printed) {
+		complain("flows", "cannot write to standard output");
+		return STATUS_FAILED;
+	}
+	return STATUS_FINE;
+}
+
+int flows_main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{"state-directory", required_argument, NULL, 'd'},
+		{"json", no_argument, NULL, 'j'},
+		{"help", no_argument, NULL, 'h'},
+		{0},
+	};
+	const char *directory = DEFAULT_DIRECTORY;
+	bool json = false;
+	int option;
+
+	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		switch (option) {
+		case 'd':
+			directory = optarg;
+			break;
+		case 'j':
+			json = true;
+			break;
+		case 'h':
+			fputs(USAGE, stdout);
+			return STATUS_FINE;
+		default:
+			return STATUS_USAGE;
+		}
+	}
+	if (optind < argc)
+		return complain("flows", "unexpected argument '%s'", argv[optind]);
+	return list(directory, json);
+}
