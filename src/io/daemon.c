@@ -36,6 +36,8 @@ struct daemon {
 	struct event *failures[2];
 	struct overruns protect_overruns;
 	struct overruns egress_overruns;
+	bool native_queue;
+	bool ruleset_installed;
 	bool failed;
 };
 
@@ -180,24 +182,44 @@ static bool start_ruleset(struct daemon *daemon)
 		log_event(LOG_LEVEL_ERROR, "start-failed", "reason=\"libnftables does not start\"");
 		return false;
 	}
-	bool native = nft_has_native_queue(daemon->nft);
-	if (!nft_install(daemon->nft, daemon->config, native, error)) {
+	daemon->native_queue = nft_has_native_queue(daemon->nft);
+	if (!nft_install(daemon->nft, daemon->config, daemon->native_queue, error)) {
 		log_event(LOG_LEVEL_ERROR, "start-failed", "reason=\"%s\"", error);
 		return false;
 	}
 	log_event(LOG_LEVEL_INFO, "ruleset-installed", "table=\"inet " RULESET_TABLE "\" queue=%s",
-		  native ? "native" : "xtables");
+		  daemon->native_queue ? "native" : "xtables");
+	daemon->ruleset_installed = true;
 	return true;
+}
+
+/* Translated connections must wait for the next start: untranslated segments would break them. The
+ * egress part of the table stays, which does that with nobody behind its queues. */
+static bool keep_waiting(struct daemon *daemon, char error[static NFT_ERROR_SIZE])
+{
+	struct config waiting = *daemon->config;
+
+	waiting.service_count = 0;
+	log_event(LOG_LEVEL_WARNING, "ruleset-kept",
+		  "flows=%llu reason=\"translated connections wait for the next start\" "
+		  "to_remove=\"nft delete table inet " RULESET_TABLE "\"",
+		  (unsigned long long)egress_role_flows(daemon->egress));
+	return nft_install(daemon->nft, &waiting, daemon->native_queue, error);
 }
 
 static void stop_ruleset(struct daemon *daemon)
 {
 	char error[NFT_ERROR_SIZE];
+	bool done = true;
 
 	if (daemon->nft == NULL)
 		return;
 	/* After a failure the rules stay: with nobody behind the queues all ports are closed. */
-	if (!daemon->failed && !nft_remove(daemon->nft, error))
+	if (daemon->ruleset_installed && !daemon->failed) {
+		bool waiting = daemon->egress != NULL && egress_role_flows(daemon->egress) > 0;
+		done = waiting ? keep_waiting(daemon, error) : nft_remove(daemon->nft, error);
+	}
+	if (!done)
 		log_event(LOG_LEVEL_ERROR, "ruleset-not-removed", "reason=\"%s\"", error);
 	nft_close(daemon->nft);
 }

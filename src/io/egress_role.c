@@ -124,6 +124,16 @@ const struct worker_pool *egress_role_pool(const struct egress_role *role)
 	return role->pool;
 }
 
+uint64_t egress_role_flows(const struct egress_role *role)
+{
+	uint64_t sum = 0;
+
+	for (unsigned int i = 0; i < role->setup.count; i++)
+		sum += atomic_load_explicit(&egress_worker_counters(role->workers[i])->flows,
+					    memory_order_relaxed);
+	return sum;
+}
+
 static uint64_t sum_of_reason(const struct egress_role *role, int reason)
 {
 	uint64_t sum = 0;
@@ -137,8 +147,6 @@ static uint64_t sum_of_reason(const struct egress_role *role, int reason)
 
 void egress_role_log_counters(const struct egress_role *role)
 {
-	uint64_t flows = 0;
-
 	for (int reason = 0; reason < REASON_COUNT; reason++) {
 		uint64_t sum = sum_of_reason(role, reason);
 		if (sum > 0)
@@ -146,9 +154,6 @@ void egress_role_log_counters(const struct egress_role *role)
 				  "role=egress reason=%s packets=%llu",
 				  reason_word((enum reason)reason), (unsigned long long)sum);
 	}
-	for (unsigned int i = 0; i < role->setup.count; i++)
-		flows += atomic_load_explicit(&egress_worker_counters(role->workers[i])->flows,
-					      memory_order_relaxed);
 	log_event(LOG_LEVEL_INFO, "statistics", "role=egress flows=%llu",
-		  (unsigned long long)flows);
+		  (unsigned long long)egress_role_flows(role));
 }

@@ -14,6 +14,9 @@ struct egress_role *egress_role_start(const struct config *config);
 /* Stops them. NULL is fine. */
 void egress_role_stop(struct egress_role *role);
 
+/* Connections that are translated, as of the last second. */
+uint64_t egress_role_flows(const struct egress_role *role);
+
 const struct worker_pool *egress_role_pool(const struct egress_role *role);
 
 /* Logs what was done so far, one line for each reason that occurred. */

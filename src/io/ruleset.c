@@ -58,14 +58,16 @@ size_t ruleset_queue_chains(const struct config *config,
 	size_t used = 0;
 
 	if (config->service_count > 0) {
-		chains[used++] = (struct queue_chain){"ask", protect, config->queue_count, true};
 		chains[used++] =
-			(struct queue_chain){"ask_firmly", protect, config->queue_count, false};
+			(struct queue_chain){"ask", protect, config->queue_count, true, false};
+		chains[used++] = (struct queue_chain){"ask_firmly", protect, config->queue_count,
+						      false, false};
 	}
 	for (uint16_t i = 0; config->egress_count > 0 && i < ruleset_egress_queues(config); i++) {
 		for (int bypass = 0; bypass < 2; bypass++) {
 			struct queue_chain *chain = &chains[used++];
-			*chain = (struct queue_chain){"", (uint16_t)(egress + i), 1, bypass != 0};
+			*chain = (struct queue_chain){"", (uint16_t)(egress + i), 1, bypass != 0,
+						      true};
 			snprintf(chain->name, sizeof(chain->name), "translate%s_%u",
 				 bypass != 0 ? "_or_pass" : "", i);
 		}
@@ -474,6 +476,8 @@ static void write_queue_chains(FILE *stream, const struct config *config, bool n
 			fprintf(stream, "\t\tqueue %sto %u-%u\n",
 				chain->bypass ? "flags bypass " : "", chain->first,
 				chain->first + chain->count - 1);
+		else if (chain->drop)
+			fputs("\t\tdrop\n", stream);
 		fputs("\t}\n\n", stream);
 	}
 }

@@ -32,6 +32,7 @@ struct queue_chain {
 	uint16_t first;
 	uint16_t count;
 	bool bypass; /* with nobody listening: go on to the next base chain instead of dropping */
+	bool drop;   /* until there is a queue statement: drop. Else: go on */
 };
 
 enum { QUEUE_CHAINS_MAX = 2 + 2 * FLOW_SHARDS };
@@ -47,8 +48,8 @@ uint16_t ruleset_egress_queue(const struct config *config);
 /* How many queues the egress role has. The protect role has queue_count. */
 uint16_t ruleset_egress_queues(const struct config *config);
 
-/* Writes the table. With native_queue false the queue chains stay empty, for kernels where another
- * kind of rule has to be put into them. */
+/* Writes the table. With native_queue false there are no queue statements, for kernels where
+ * another kind of rule has to be put in front of what is in them. */
 void ruleset_write(FILE *stream, const struct config *config, bool native_queue);
 
 #endif

@@ -54,6 +54,7 @@ static struct nftnl_rule *queue_rule(const char *table, const struct queue_chain
 	return rule;
 }
 
+/* Without NLM_F_APPEND the rule comes first in its chain. */
 static bool add_rule(struct mnl_nlmsg_batch *batch, const char *table,
 		     const struct queue_chain *chain, uint32_t sequence)
 {
@@ -62,7 +63,7 @@ static bool add_rule(struct mnl_nlmsg_batch *batch, const char *table,
 		return false;
 	struct nlmsghdr *message =
 		nftnl_nlmsg_build_hdr(mnl_nlmsg_batch_current(batch), NFT_MSG_NEWRULE, NFPROTO_INET,
-				      NLM_F_CREATE | NLM_F_APPEND | NLM_F_ACK, sequence);
+				      NLM_F_CREATE | NLM_F_ACK, sequence);
 	nftnl_rule_nlmsg_build_payload(message, rule);
 	nftnl_rule_free(rule);
 	mnl_nlmsg_batch_next(batch);
