@@ -10,5 +10,6 @@ EXTRA_DIST += \
 	tests/system/lab.py \
 	tests/system/probe.py \
 	tests/system/test_closed_port.py \
+	tests/system/test_egress.py \
 	tests/system/test_protect.py \
 	tests/system/topology.py
