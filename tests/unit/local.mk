@@ -8,6 +8,8 @@ check_PROGRAMS += \
 	tests/unit/test-captures \
 	tests/unit/test-checksum \
 	tests/unit/test-config \
+	tests/unit/test-destination \
+	tests/unit/test-egress \
 	tests/unit/test-packet \
 	tests/unit/test-protect \
 	tests/unit/test-queue \
@@ -24,6 +26,8 @@ endif
 tests_unit_test_captures_SOURCES = tests/unit/test_captures.c
 tests_unit_test_checksum_SOURCES = tests/unit/test_checksum.c
 tests_unit_test_config_SOURCES = tests/unit/test_config.c
+tests_unit_test_destination_SOURCES = tests/unit/test_destination.c
+tests_unit_test_egress_SOURCES = tests/unit/packet_maker.h tests/unit/test_egress.c
 tests_unit_test_packet_SOURCES = tests/unit/packet_maker.h tests/unit/test_packet.c
 tests_unit_test_protect_SOURCES = tests/unit/test_protect.c
 tests_unit_test_queue_SOURCES = tests/unit/test_queue.c
