@@ -165,14 +165,19 @@ static void take_over(struct state *state, struct mapping *mapping, unsigned int
 		refuse(state, number, why);
 }
 
+/* Whether the files are just what this daemon wants. One that is missing may mean that there were
+ * fewer workers before. */
 static bool fits(const struct state *state, uint32_t capacity)
 {
+	unsigned int found = 0;
+
 	for (unsigned int i = 0; i < FLOW_SHARDS; i++) {
 		const struct table *table = state->mappings[i].table;
 		if (table != NULL && (i >= state->count || table_capacity(table) != capacity))
 			return false;
+		found += table != NULL;
 	}
-	return true;
+	return found == 0 || found == state->count;
 }
 
 static unsigned int move_flows(struct mapping *old, struct mapping *new, unsigned int count,

@@ -10,6 +10,7 @@ check_PROGRAMS += \
 	tests/unit/test-config \
 	tests/unit/test-destination \
 	tests/unit/test-egress \
+	tests/unit/test-icmp-quote \
 	tests/unit/test-packet \
 	tests/unit/test-protect \
 	tests/unit/test-queue \
@@ -17,6 +18,7 @@ check_PROGRAMS += \
 	tests/unit/test-segment-edit \
 	tests/unit/test-service \
 	tests/unit/test-siphash \
+	tests/unit/test-state \
 	tests/unit/test-table \
 	tests/unit/test-token \
 	tests/unit/test-tuple \
@@ -28,6 +30,7 @@ tests_unit_test_checksum_SOURCES = tests/unit/test_checksum.c
 tests_unit_test_config_SOURCES = tests/unit/test_config.c
 tests_unit_test_destination_SOURCES = tests/unit/test_destination.c
 tests_unit_test_egress_SOURCES = tests/unit/packet_maker.h tests/unit/test_egress.c
+tests_unit_test_icmp_quote_SOURCES = tests/unit/packet_maker.h tests/unit/test_icmp_quote.c
 tests_unit_test_packet_SOURCES = tests/unit/packet_maker.h tests/unit/test_packet.c
 tests_unit_test_protect_SOURCES = tests/unit/test_protect.c
 tests_unit_test_queue_SOURCES = tests/unit/test_queue.c
@@ -35,6 +38,7 @@ tests_unit_test_secret_SOURCES = tests/unit/test_secret.c
 tests_unit_test_segment_edit_SOURCES = tests/unit/packet_maker.h tests/unit/test_segment_edit.c
 tests_unit_test_service_SOURCES = tests/unit/test_service.c
 tests_unit_test_siphash_SOURCES = tests/unit/test_siphash.c
+tests_unit_test_state_SOURCES = tests/unit/test_state.c
 tests_unit_test_table_SOURCES = tests/unit/test_table.c
 tests_unit_test_token_SOURCES = tests/unit/test_token.c
 tests_unit_test_tuple_SOURCES = tests/unit/test_tuple.c
