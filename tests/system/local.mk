@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-noinst_PROGRAMS += tests/system/mangle
+noinst_PROGRAMS += tests/system/mangle tests/system/xt_queue
 tests_system_mangle_SOURCES = tests/system/mangle.c
 tests_system_mangle_LDADD = $(IO_LIBS)
+tests_system_xt_queue_SOURCES = tests/system/xt_queue.c
+tests_system_xt_queue_CFLAGS = $(AM_CFLAGS) $(CONFIG_CFLAGS)
+tests_system_xt_queue_LDADD = $(IO_LIBS)
 
 EXTRA_DIST += \
 	tests/system/conftest.py \
@@ -12,4 +15,5 @@ EXTRA_DIST += \
 	tests/system/test_closed_port.py \
 	tests/system/test_egress.py \
 	tests/system/test_protect.py \
+	tests/system/test_snippets.py \
 	tests/system/topology.py
