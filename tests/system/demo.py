@@ -1,22 +1,27 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What scripts/demo shows: a scan, knockgw, the same scan, and an authorised client."""
+"""What scripts/demo shows: a scan, knockgw on both sides, the same scan, and unmodified clients."""
 import os
-import subprocess
 import sys
 
-from lab import KNOCKCTL, PYTHON, SOURCE, Daemon, Lab
-from topology import Protected
+from lab import KNOCKCTL, Daemon, Lab
+from topology import TwoGateways
 
 SECRET = "h:" + os.urandom(64).hex()
-CONFIG = f"""services = (
+PROTECT = f"""services = (
   {{ name = "web"; address = [ "10.3.0.2", "fd03::2" ]; port = 80; secret = "{SECRET}"; }},
   {{ name = "ssh"; address = [ "10.3.0.2", "fd03::2" ]; port = 22; secret = "{SECRET}"; }}
 );
 """
+EGRESS = f"""egress = (
+  {{ name = "office"; destination = [ "10.3.0.2", "fd03::2" ]; port = [ 22, 80 ];
+    secret = "{SECRET}"; }}
+);
+"""
 PICTURE = """
-    client ---------- NAT ---------- gateway ---------- server
-    scanner                          knockgw            nginx :80, sshd :22
-    10.1.0.2, fd01::2                                   10.3.0.2, fd03::2
+    laptop ------ egress gateway ------ NAT ------ protect gateway ------ server
+    curl, ssh     knockgw                          knockgw     |          nginx :80, sshd :22
+    10.0.0.2      10.1.0.2                                     |          10.3.0.2, fd03::2
+    fd00::2                                                 scanner
 """
 
 
@@ -30,76 +35,94 @@ class Show:
     def title(words):
         print(f"\n=== {words}\n", flush=True)
 
+    @staticmethod
+    def text(words):
+        print("\n".join(f"  {line}".rstrip() for line in words.splitlines()), flush=True)
+
     def expect(self, words, condition):
         print(f"  {'ok    ' if condition else 'FAILED'}  {words}", flush=True)
         self.right = self.right and bool(condition)
 
 
-def scan(net, address):
+def scan(scanner, address):
     """The states that nmap finds for ports 22, 80 and 4711, which nobody uses."""
     family = ["-6"] if ":" in address else []
-    output = net.client.run(["nmap", "-n", "-Pn", "--reason", "-sS", *family, "-p", "22,80,4711",
-                             address]).stdout
+    output = scanner.run(["nmap", "-n", "-Pn", "--reason", "-sS", *family, "-p", "22,80,4711",
+                          address]).stdout
     lines = [line for line in output.splitlines() if "/tcp " in line]
-    print(f"  $ nmap -sS -p 22,80,4711 {address}")
+    print(f"  scanner$ nmap -sS -p 22,80,4711 {address}")
     print("\n".join(f"    {line}" for line in lines), flush=True)
     return [line.split()[1:2] + line.split()[3:] for line in lines]
+
+
+def nothing_to_see(show, scanner):
+    for address in TwoGateways.SERVER:
+        found = scan(scanner, address)
+        show.expect("22 and 80 look like a port that nobody uses", found[0] == found[1] == found[2])
 
 
 def url(address):
     return f"http://[{address}]/" if ":" in address else f"http://{address}/"
 
 
-def relay(net, address, port, listen):
-    """An authorised client's helper: sets the ISN of its connections to the token."""
-    process = net.client.start(
-        [PYTHON, SOURCE / "tests/system/knock_client.py", "--knockctl", KNOCKCTL,
-         "--listen", listen, address, port],
-        env={**os.environ, "KNOCK_SECRET": SECRET}, stdout=subprocess.PIPE, text=True)
-    process.stdout.readline()
+def clients_get_in(show, namespace, who, ssh):
+    for address in TwoGateways.SERVER:
+        page = namespace.run(["curl", "-sS", "-m", "10", url(address)], check=False).stdout
+        show.expect(f"{who}$ curl {url(address)}: {page}", page == "a hidden page")
+        said = namespace.run(["ssh", *ssh, f"root@{address}", "echo $SSH_CONNECTION"],
+                             check=False).stdout.strip()
+        show.expect(f"{who}$ ssh {address}: {said}", address in said)
 
 
-def authorised(net, show, ssh, address, number):
-    web_port, ssh_port = 8000 + number, 2200 + number
-    relay(net, address, 80, web_port)
-    relay(net, address, 22, ssh_port)
-    page = net.client.run(["curl", "-sS", f"http://127.0.0.1:{web_port}/"], check=False).stdout
-    show.expect(f"with the secret, curl gets from {address}: {page}", page == "a hidden page")
-    said = net.client.run(["ssh", *ssh, "-p", ssh_port, "root@127.0.0.1", "echo $SSH_CONNECTION"],
-                          check=False).stdout.strip()
-    show.expect(f"with the secret, ssh logs in at {address}: {said}", address in said)
+def build_network(lab):
+    net = TwoGateways(lab)
+    net.scanner = lab.namespace("scanner")
+    lab.link(net.scanner, "up0", net.gateway, "out1")
+    net.scanner.address("up0", "10.4.0.2/24", "fd04::2/64")
+    net.gateway.address("out1", "10.4.0.1/24", "fd04::1/64")
+    net.scanner.default_route("10.4.0.1", "fd04::1")
+    return net
+
+
+def play(show, lab):
+    net = build_network(lab)
+    lab.nginx(net.server, 80, "a hidden page")
+    ssh = lab.sshd(net.server, 22)
+    show.title("The network: namespaces of this demonstration" + PICTURE.rstrip())
+    show.title("Without knockgw everybody sees both servers")
+    for address in TwoGateways.SERVER:
+        found = scan(net.scanner, address)
+        show.expect("22 and 80 are open", found[0][0] == found[1][0] == "open")
+
+    protect = Daemon(lab, net.gateway, PROTECT).start()
+    show.title("knockgw runs on the protect gateway, with this configuration")
+    show.text(PROTECT.replace(SECRET, SECRET[:10] + "..."))
+    nothing_to_see(show, net.scanner)
+    status = net.laptop.run(["curl", "-sS", "-m", "5", url("10.3.0.2")], check=False).returncode
+    show.expect("laptop$ curl http://10.3.0.2/: connection refused", status == 7)
+
+    state = f'state_directory = "{lab.folder}/state";\n'
+    Daemon(lab, net.egress, EGRESS + state).start()
+    show.title("knockgw runs on the egress gateway, too: nothing changes on the laptop")
+    show.text(EGRESS.replace(SECRET, SECRET[:10] + "..."))
+    clients_get_in(show, net.laptop, "laptop", ssh)
+    show.title("The connections that the egress gateway translates")
+    print("  egress$ knockctl flows")
+    show.text(net.egress.run([KNOCKCTL, "flows", "--state-directory", lab.folder / "state"]).stdout)
+    show.title("The scanner still sees nothing")
+    nothing_to_see(show, net.scanner)
+
+    show.title("The protect gateway's log")
+    show.text(protect.log())
+    protect.kill()
+    show.title("knockgw is killed on the protect gateway: the ports are closed, not open")
+    nothing_to_see(show, net.scanner)
 
 
 def main():
     show = Show()
     with Lab() as lab:
-        net = Protected(lab)
-        lab.nginx(net.server, 80, "a hidden page")
-        ssh = lab.sshd(net.server, 22)
-        show.title("The network: namespaces of this demonstration" + PICTURE.rstrip())
-        show.title("Without knockgw everybody sees both servers")
-        for address in Protected.SERVER:
-            found = scan(net, address)
-            show.expect("22 and 80 are open", found[0][0] == found[1][0] == "open")
-        daemon = Daemon(lab, net.gateway, CONFIG).start()
-        show.title("knockgw runs on the gateway, with this configuration")
-        print("  " + CONFIG.replace(SECRET, SECRET[:10] + "...").replace("\n", "\n  "))
-        for address in Protected.SERVER:
-            found = scan(net, address)
-            show.expect("22 and 80 look like a port that nobody uses", found[0] == found[1] == found[2])
-            status = net.client.run(["curl", "-sS", "-m", "5", url(address)], check=False).returncode
-            show.expect("curl without the secret: connection refused", status == 7)
-        show.title("A client that holds the secret")
-        for number, address in enumerate(Protected.SERVER, 1):
-            authorised(net, show, ssh, address, number)
-        show.title("The gateway's log")
-        for line in daemon.log().splitlines():
-            print(f"  {line}")
-        show.title("knockgw is killed: the ports are closed, not open")
-        daemon.kill()
-        for address in Protected.SERVER:
-            found = scan(net, address)
-            show.expect("22 and 80 look like a port that nobody uses", found[0] == found[1] == found[2])
+        play(show, lab)
     show.title("All as expected" if show.right else "Something was not as expected")
     return 0 if show.right else 1
 
