@@ -8,6 +8,7 @@
 #include "egress_worker.h"
 #include "log.h"
 #include "ruleset.h"
+#include "ruleset_egress.h"
 #include "state.h"
 
 enum {
@@ -82,6 +83,7 @@ static bool start(struct egress_role *role, const struct config *config,
 	role->setup = (struct egress_setup){
 		.destinations = role->destinations = destinations_of_config(config),
 		.marks = marks_from_mask(config->mark),
+		.set_marks = ruleset_egress_may_pass(config),
 		.first_queue = ruleset_egress_queue(config),
 		.count = count,
 	};

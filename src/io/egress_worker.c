@@ -89,7 +89,7 @@ static void log_segment(struct egress_worker *egress, const struct tuple *tuple,
 		  endpoint_format(&tuple->destination, destination), reason_word(decision->reason));
 }
 
-/* Gives a packet back. What goes out translated carries a mark, which "egress_keep" moves to the
+/* Gives a packet back. What goes out translated may carry a mark, which "egress_keep" moves to the
  * connection; what comes in leaves the mark alone, since it is not ours there. */
 static void carry_out(struct egress_worker *egress, struct worker *worker,
 		      const struct queue_packet *queued, const struct packet *packet,
@@ -97,7 +97,7 @@ static void carry_out(struct egress_worker *egress, struct worker *worker,
 {
 	const struct marks *marks = &egress->setup->marks;
 	uint32_t mark = queued->mark & ~marks->mask;
-	bool outgoing = !from_wire(queued);
+	bool marked = egress->setup->set_marks && !from_wire(queued);
 
 	count(&egress->counters.reasons[decision->reason]);
 	if (decision->verdict == VERDICT_DROP) {
@@ -106,7 +106,7 @@ static void carry_out(struct egress_worker *egress, struct worker *worker,
 	}
 	if (decision->verdict == VERDICT_VERIFIED)
 		mark |= marks->verified;
-	queue_verdict(worker_queue(worker), queued->id, NF_ACCEPT, outgoing ? &mark : NULL,
+	queue_verdict(worker_queue(worker), queued->id, NF_ACCEPT, marked ? &mark : NULL,
 		      decision->modified ? packet->bytes : NULL,
 		      decision->modified ? packet->length : 0);
 	/* The engine's own memory is good for one packet only. */

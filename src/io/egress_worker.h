@@ -18,6 +18,7 @@ struct egress_worker;
 struct egress_setup {
 	const struct destination_table *destinations;
 	struct marks marks;
+	bool set_marks; /* whether the ruleset wants to know what was translated */
 	uint16_t first_queue;
 	unsigned int count; /* workers */
 };

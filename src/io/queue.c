@@ -269,15 +269,15 @@ static void take_datagram(struct queue *queue, const uint8_t *bytes, size_t leng
 		add(&queue->counters.malformed, 1);
 }
 
-bool queue_receive(struct queue *queue, void (*packet)(void *context, struct queue_packet *packet),
-		   void *context)
+int queue_receive(struct queue *queue, void (*packet)(void *context, struct queue_packet *packet),
+		  void *context)
 {
 	int received = recvmmsg(queue_fd(queue), queue->headers, queue->batch, MSG_DONTWAIT, NULL);
 
 	if (received < 0) {
 		if (errno == ENOBUFS)
 			add(&queue->counters.overruns, 1);
-		return errno == ENOBUFS || errno == EINTR || errno == EAGAIN;
+		return errno == ENOBUFS || errno == EINTR || errno == EAGAIN ? 0 : -1;
 	}
 	add(&queue->counters.batches, 1);
 	for (int i = 0; i < received; i++) {
@@ -290,7 +290,7 @@ bool queue_receive(struct queue *queue, void (*packet)(void *context, struct que
 				      packet, context);
 	}
 	queue_flush(queue);
-	return true;
+	return received;
 }
 
 /* Adds one piece to what is sent next. */

@@ -50,9 +50,10 @@ void queue_close(struct queue *queue);
 int queue_fd(const struct queue *queue);
 
 /* Takes one batch of packets and calls back for each, then sends the verdicts that were given.
- * Returns false when the socket is beyond repair, with errno set. */
-bool queue_receive(struct queue *queue, void (*packet)(void *context, struct queue_packet *packet),
-		   void *context);
+ * Returns how many messages there were, 0 when none, or -1 with errno set when the socket is beyond
+ * repair. */
+int queue_receive(struct queue *queue, void (*packet)(void *context, struct queue_packet *packet),
+		  void *context);
 
 /* Gives a verdict (NF_ACCEPT, NF_DROP, …) for a packet. mark: the new packet mark, or NULL to leave
  * it. payload: the new packet, or NULL to leave it; must stay valid until the verdict is sent,

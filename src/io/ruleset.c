@@ -64,7 +64,9 @@ size_t ruleset_queue_chains(const struct config *config,
 						      false, false};
 	}
 	for (uint16_t i = 0; config->egress_count > 0 && i < ruleset_egress_queues(config); i++) {
-		for (int bypass = 0; bypass < 2; bypass++) {
+		/* ICMP errors always may pass, and always go to the first queue. */
+		int kinds = i == 0 || ruleset_egress_may_pass(config) ? 2 : 1;
+		for (int bypass = 0; bypass < kinds; bypass++) {
 			struct queue_chain *chain = &chains[used++];
 			*chain = (struct queue_chain){"", (uint16_t)(egress + i), 1, bypass != 0,
 						      true};

@@ -35,14 +35,35 @@ static void write_prefix(FILE *stream, const struct prefix *prefix)
 		fprintf(stream, "%s/%u . %u", text, prefix->length, prefix->base.port);
 }
 
+bool ruleset_egress_may_pass(const struct config *config)
+{
+	for (size_t i = 0; i < config->egress_count; i++)
+		if (config->egress[i].on_failure == ON_FAILURE_PASS)
+			return true;
+	return false;
+}
+
+/* The kernel finds whole addresses by hash, which is faster than prefixes. */
+static bool has_prefixes(const struct config *config)
+{
+	for (size_t i = 0; i < config->egress_count; i++) {
+		const struct egress_config *egress = &config->egress[i];
+		for (size_t k = 0; k < egress->prefix_count; k++)
+			if (egress->prefixes[k].length !=
+			    8 * family_address_length(egress->prefixes[k].base.family))
+				return true;
+	}
+	return false;
+}
+
 /* A set of prefixes; with only_pass, of those destinations whose new connections may pass. */
 static void write_prefix_set(FILE *stream, const struct config *config,
 			     const struct ip_family *family, const char *name, bool only_pass)
 {
 	bool first = true;
 
-	fprintf(stream, "\tset %s%s {\n\t\ttype %s . inet_service\n\t\tflags interval\n", name,
-		family->digit, family->type);
+	fprintf(stream, "\tset %s%s {\n\t\ttype %s . inet_service\n%s", name, family->digit,
+		family->type, has_prefixes(config) ? "\t\tflags interval\n" : "");
 	for (size_t i = 0; i < config->egress_count; i++) {
 		const struct egress_config *egress = &config->egress[i];
 
@@ -59,11 +80,11 @@ static void write_prefix_set(FILE *stream, const struct config *config,
 	fputs(first ? "\t}\n\n" : " }\n\t}\n\n", stream);
 }
 
-static void write_sets(FILE *stream, const struct config *config)
+/* What tells translated connections from others while the daemon is away. */
+static void write_pass_sets(FILE *stream, const struct config *config)
 {
 	FOR_EACH_FAMILY(family)
 	{
-		write_prefix_set(stream, config, family, "egress", false);
 		write_prefix_set(stream, config, family, "pass", true);
 		fprintf(stream,
 			"\tset untranslated%s {\n"
@@ -91,16 +112,32 @@ static void write_share(FILE *stream, const char *chain, const char *port, unsig
 	fputs(count == 1 ? "\t}\n\n" : " }\n\t}\n\n", stream);
 }
 
-static void write_shares(FILE *stream, unsigned int count)
+/* The two chains that see what leaves for a server and what comes from one. Behind SNAT on the way
+ * out, before conntrack on the way in: so the addresses are those of the wire, and conntrack sees
+ * the client's numbers only. */
+static void write_hooks(FILE *stream, const char *outgoing, const char *incoming)
 {
-	write_share(stream, "translate", "sport", count);
-	write_share(stream, "translate_or_pass", "sport", count);
-	write_share(stream, "translate", "dport", count);
-	write_share(stream, "translate_or_pass", "dport", count);
+	fprintf(stream,
+		"\tchain egress_out {\n"
+		"\t\ttype filter hook postrouting priority srcnat + 50; policy accept;\n"
+		"\t\tip daddr . tcp dport @egress4 goto %s\n"
+		"\t\tip6 daddr . tcp dport @egress6 goto %s\n"
+		"\t\t" ICMP_ERRORS " goto translate_or_pass_0\n"
+		"\t\t" ICMPV6_ERRORS " goto translate_or_pass_0\n"
+		"\t}\n\n"
+		"\tchain egress_in {\n"
+		"\t\ttype filter hook prerouting priority raw; policy accept;\n"
+		"\t\tip saddr . tcp sport @egress4 goto %s\n"
+		"\t\tip6 saddr . tcp sport @egress6 goto %s\n"
+		"\t\t" ICMP_ERRORS " goto translate_or_pass_0\n"
+		"\t\t" ICMPV6_ERRORS " goto translate_or_pass_0\n"
+		"\t}\n\n",
+		outgoing, outgoing, incoming, incoming);
 }
 
-/* Towards the server: behind SNAT, so that the addresses are those of the wire. */
-static void write_outgoing(FILE *stream, const struct marks *marks)
+/* Where some new connections may pass without a daemon, translated ones must be known by their ct
+ * mark, so that they wait for it. */
+static void write_gate(FILE *stream, const struct marks *marks)
 {
 	fprintf(stream,
 		"\tchain egress_gate {\n"
@@ -110,15 +147,20 @@ static void write_outgoing(FILE *stream, const struct marks *marks)
 		"\t\tip6 daddr . tcp dport @pass6 goto translate_or_pass_sport\n"
 		"\t\tgoto translate_sport\n"
 		"\t}\n\n"
-		"\tchain egress_out {\n"
-		"\t\ttype filter hook postrouting priority srcnat + 50; policy accept;\n"
-		"\t\tip daddr . tcp dport @egress4 goto egress_gate\n"
-		"\t\tip6 daddr . tcp dport @egress6 goto egress_gate\n"
-		"\t\t" ICMP_ERRORS " goto translate_or_pass_0\n"
-		"\t\t" ICMPV6_ERRORS " goto translate_or_pass_0\n"
+		"\tchain egress_back {\n"
+		"\t\tip saddr . tcp sport . ip daddr . tcp dport @untranslated4 "
+		"goto translate_or_pass_dport\n"
+		"\t\tip6 saddr . tcp sport . ip6 daddr . tcp dport @untranslated6 "
+		"goto translate_or_pass_dport\n"
+		"\t\tgoto translate_dport\n"
 		"\t}\n\n",
 		~marks->mask, marks->mask, marks->verified);
-	/* A connection that went out untranslated must not be held up on its way back. */
+}
+
+/* The mark moves to the connection. One that went out untranslated is remembered, since it must not
+ * be held up on its way back, where no ct mark is known yet. */
+static void write_keep(FILE *stream, const struct marks *marks)
+{
 	fprintf(stream,
 		"\tchain egress_mark {\n"
 		"\t\tmeta mark & 0x%08x == 0x%08x ct mark set ct mark & 0x%08x | 0x%08x "
@@ -139,30 +181,25 @@ static void write_outgoing(FILE *stream, const struct marks *marks)
 		~marks->mask, marks->mask, marks->verified);
 }
 
-/* From the server: before conntrack, so that it sees the client's numbers only. */
-static void write_incoming(FILE *stream)
-{
-	fputs("\tchain egress_back {\n"
-	      "\t\tip saddr . tcp sport . ip daddr . tcp dport @untranslated4 "
-	      "goto translate_or_pass_dport\n"
-	      "\t\tip6 saddr . tcp sport . ip6 daddr . tcp dport @untranslated6 "
-	      "goto translate_or_pass_dport\n"
-	      "\t\tgoto translate_dport\n"
-	      "\t}\n\n"
-	      "\tchain egress_in {\n"
-	      "\t\ttype filter hook prerouting priority raw; policy accept;\n"
-	      "\t\tip saddr . tcp sport @egress4 goto egress_back\n"
-	      "\t\tip6 saddr . tcp sport @egress6 goto egress_back\n"
-	      "\t\t" ICMP_ERRORS " goto translate_or_pass_0\n"
-	      "\t\t" ICMPV6_ERRORS " goto translate_or_pass_0\n"
-	      "\t}\n\n",
-	      stream);
-}
-
 void ruleset_write_egress(FILE *stream, const struct config *config, const struct marks *marks)
 {
-	write_sets(stream, config);
-	write_shares(stream, ruleset_egress_queues(config));
-	write_outgoing(stream, marks);
-	write_incoming(stream);
+	unsigned int count = ruleset_egress_queues(config);
+	bool may_pass = ruleset_egress_may_pass(config);
+
+	FOR_EACH_FAMILY(family)
+	{
+		write_prefix_set(stream, config, family, "egress", false);
+	}
+	write_share(stream, "translate", "sport", count);
+	write_share(stream, "translate", "dport", count);
+	if (!may_pass) {
+		write_hooks(stream, "translate_sport", "translate_dport");
+		return;
+	}
+	write_pass_sets(stream, config);
+	write_share(stream, "translate_or_pass", "sport", count);
+	write_share(stream, "translate_or_pass", "dport", count);
+	write_gate(stream, marks);
+	write_hooks(stream, "egress_gate", "egress_back");
+	write_keep(stream, marks);
 }

@@ -5,6 +5,10 @@
 
 #include "ruleset.h"
 
+/* Whether some new connections go out without a daemon (on_failure = "pass"). Only then connections
+ * are marked, and need connection tracking. */
+bool ruleset_egress_may_pass(const struct config *config);
+
 /* Writes the sets and chains of the egress role into an open table. */
 void ruleset_write_egress(FILE *stream, const struct config *config, const struct marks *marks);
 

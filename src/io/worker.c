@@ -30,7 +30,8 @@ struct worker_pool {
 	char name[12];
 	uint16_t first;
 	unsigned int count;
-	int stop;    /* eventfd: readable when the workers are to stop */
+	_Atomic bool stopping;
+	int stop;    /* eventfd: wakes workers that wait when they are to stop */
 	int failure; /* eventfd: readable when one gave up */
 	struct worker workers[];
 };
@@ -68,27 +69,34 @@ static void raise_event(int fd)
 	(void)written;
 }
 
-static void *serve(void *argument)
+static void await_packets(const struct worker *worker)
 {
-	struct worker *worker = argument;
 	struct pollfd polled[] = {
 		{.fd = queue_fd(worker->queue), .events = POLLIN},
 		{.fd = worker->pool->stop, .events = POLLIN},
 	};
 
-	for (;;) {
-		int ready = poll(polled, 2, TICK);
-		if (ready < 0 && errno != EINTR)
-			break;
-		if (ready > 0 && polled[1].revents != 0)
-			return NULL;
+	poll(polled, 2, TICK);
+}
+
+static void *serve(void *argument)
+{
+	struct worker *worker = argument;
+	int received = 0;
+
+	while (!atomic_load_explicit(&worker->pool->stopping, memory_order_relaxed)) {
+		/* Under load the next batch is there already: it need not be asked for. */
+		if (received == 0)
+			await_packets(worker);
 		worker->time = worker_now();
-		if (ready > 0 && polled[0].revents != 0 &&
-		    !queue_receive(worker->queue, take_packet, worker))
+		received = queue_receive(worker->queue, take_packet, worker);
+		if (received < 0)
 			break;
 		worker->callbacks.tick(worker->callbacks.context, worker);
 		queue_flush(worker->queue);
 	}
+	if (received >= 0)
+		return NULL;
 	log_event(LOG_LEVEL_ERROR, "queue-failed", "role=%s reason=\"%s\"", worker->pool->name,
 		  strerror(errno));
 	raise_event(worker->pool->failure);
@@ -163,6 +171,7 @@ void worker_pool_stop(struct worker_pool *pool)
 {
 	if (pool == NULL)
 		return;
+	atomic_store_explicit(&pool->stopping, true, memory_order_relaxed);
 	if (pool->stop >= 0)
 		raise_event(pool->stop);
 	for (unsigned int i = 0; i < pool->count; i++) {

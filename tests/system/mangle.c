@@ -93,7 +93,7 @@ static void serve(struct mangle *mangle, time_t seconds)
 	while (!stopped && time(NULL) < end) {
 		if (poll(&polled, 1, PATIENCE_MS) == 0)
 			release(mangle, true);
-		else if (!queue_receive(mangle->queue, take, mangle))
+		else if (queue_receive(mangle->queue, take, mangle) < 0)
 			return;
 		queue_flush(mangle->queue);
 	}

@@ -145,23 +145,29 @@ def test_only_the_sequence_number_of_a_syn_changes(lab, family):
     assert bytes(before) == bytes(after)
 
 
-def syn_sender(net, source_port, timestamps):
-    """Sends three copies of a SYN, each with a later TSval, the last one without options."""
-    code = f"""
+def send_syns(net, source_port, timestamps, wire):
+    """Sends copies of a SYN, each with another TSval, the last one without other options. As real
+    retransmissions do, each waits until the one before has left."""
+    code = """
+import sys
 from scapy.all import *
 conf.verb = 0
 s = L3RawSocket(iface='up0')
-for number, tsval in enumerate({timestamps}):
-    options = [('MSS', 1460), ('SAckOK', b''), ('NOP', None), ('WScale', 7)]
-    if tsval is not None:
-        options += [('Timestamp', (tsval, 0))]
-    if number == {len(timestamps)} - 1:
-        options = options[-1:] if tsval is not None else []
+for number, line in enumerate(sys.stdin):
+    options = eval(line)
     s.send(IP(src='10.0.0.2', dst='10.3.0.2', id=number) /
-           TCP(sport={source_port}, dport=80, flags='S', seq=0xfffffff0, window=64240,
+           TCP(sport=int(sys.argv[1]), dport=80, flags='S', seq=0xfffffff0, window=64240,
                options=options))
 """
-    net.laptop.run([PYTHON, "-c", code])
+    sender = net.laptop.start([PYTHON, "-c", code, source_port], stdin=subprocess.PIPE, text=True)
+    usual = [("MSS", 1460), ("SAckOK", b""), ("NOP", None), ("WScale", 7)]
+    for number, tsval in enumerate(timestamps, 1):
+        options = usual if number < len(timestamps) else []
+        options = options + ([("Timestamp", (tsval, 0))] if tsval is not None else [])
+        sender.stdin.write(f"{options}\n")
+        sender.stdin.flush()
+        wait_until(lambda number=number: len(rdpcap(str(wire.capture_path))) >= number,
+                   what=f"SYN number {number} on the wire")
 
 
 @pytest.mark.parametrize("timestamps", [[100, 200, 300], [100, 200, None], [None, None, 300]],
@@ -170,8 +176,7 @@ def test_retransmitted_syns_carry_the_same_token_and_timestamp(net, timestamps):
     net.laptop.nft("""table inet quiet { chain out { type filter hook output priority 0;
                       tcp flags & rst == rst drop; }; }""")
     wire = net.lab.capture(net.nat, "in0", "tcp[tcpflags] & (tcp-syn|tcp-ack) == tcp-syn")
-    syn_sender(net, 4242, timestamps)
-    wait_until(lambda: len(rdpcap(str(wire.capture_path))) >= 3, what="three SYNs on the wire")
+    send_syns(net, 4242, timestamps, wire)
     syns = stop_capture(wire)
     first = dict(syns[0][TCP].options).get("Timestamp")
     assert (first or (None, 0))[0] == timestamps[0]
