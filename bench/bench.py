@@ -2,6 +2,7 @@
 """Measures knockgw against baselines of the same run: see bench/run."""
 import argparse
 import contextlib
+import os
 import statistics
 import subprocess
 import sys
@@ -75,6 +76,32 @@ class Bench:
             secret = "{SECRET}"; }} ); queues = {{ first = 40; count = {queues}; }};
             log = {{ level = "warning"; }};""")
 
+    @contextlib.contextmanager
+    def firewall(self):
+        """What a gateway with a stateful firewall costs, without knockgw."""
+        self.net.gateway.nft("""table inet firewall { chain f { type filter hook forward priority 0;
+            ct state established,related accept; ct state invalid drop; }; }""")
+        yield
+        self.net.gateway.run("nft delete table inet firewall")
+
+    @contextlib.contextmanager
+    def accepting_consumers(self):
+        """The egress rules, and in place of knockgw programs that hand every packet back at once."""
+        with self.egress() as daemon:
+            daemon.kill()
+            queues = self.net.gateway.run("cat /proc/net/netfilter/nfnetlink_queue").stdout
+            assert queues == "", "the queues of the daemon are still there"
+            count = os.cpu_count()
+            consumers = [self.net.gateway.start([TRAFFIC, "discard", queue, 60],
+                                                stdout=subprocess.PIPE, text=True)
+                         for queue in range(40 + count, 40 + 2 * count)]
+            for consumer in consumers:
+                assert consumer.stdout.readline() == "ready\n"
+            yield
+            for consumer in consumers:
+                consumer.kill()
+                consumer.wait()
+
     def compare(self, result, wrapped, what, *isn):
         """One pair. The client of the protect role sets its ISN, with and without a gateway."""
         base = self.traffic(what, *isn)
@@ -120,6 +147,9 @@ def measure(bench, rounds):
     up = Result("egress, bulk to the server", "plain forwarding", "Gbit/s", 1.25e8, 0.65)
     down = Result("egress, bulk from the server", "plain forwarding", "Gbit/s", 1.25e8, 0.65)
     rate = Result("egress, connections", "plain forwarding", "k/s", 1e3, 0.7)
+    consumer_rate = Result("accepting consumers, connections", "plain forwarding", "k/s", 1e3)
+    firewall_up = Result("firewall, bulk to the server", "plain forwarding", "Gbit/s", 1.25e8)
+    firewall_rate = Result("firewall, connections", "plain forwarding", "k/s", 1e3)
     protect_up = Result("protect, bulk to the server", "plain forwarding", "Gbit/s", 1.25e8, 0.97)
     protect_down = Result("protect, bulk from the server", "plain forwarding", "Gbit/s", 1.25e8, 0.97)
     protect_rate = Result("protect, connections", "plain forwarding", "k/s", 1e3)
@@ -130,13 +160,17 @@ def measure(bench, rounds):
         bench.compare(up, bench.egress(), "send")
         bench.compare(down, bench.egress(), "receive")
         bench.compare(rate, bench.egress(), "connect")
+        bench.compare(consumer_rate, bench.accepting_consumers(), "connect")
+        bench.compare(firewall_up, bench.firewall(), "send")
+        bench.compare(firewall_rate, bench.firewall(), "connect")
         # The TSval of an authorised SYN must be known: none.
         bench.net.client.sysctl("net.ipv4.tcp_timestamps", 0)
         bench.compare(protect_up, bench.protect(), "send", bench.isn)
         bench.compare(protect_down, bench.protect(), "receive", bench.isn)
         bench.compare(protect_rate, bench.protect(), "connect", bench.isn)
         bench.compare_syns(syns)
-    return [up, down, rate, protect_up, protect_down, protect_rate, syns]
+    return [up, down, rate, consumer_rate, protect_up, protect_down, protect_rate, firewall_up,
+            firewall_rate, syns]
 
 
 def main():

@@ -14,6 +14,7 @@ check_PROGRAMS += \
 	tests/unit/test-packet \
 	tests/unit/test-protect \
 	tests/unit/test-queue \
+	tests/unit/test-ruleset \
 	tests/unit/test-secret \
 	tests/unit/test-segment-edit \
 	tests/unit/test-service \
@@ -34,6 +35,7 @@ tests_unit_test_icmp_quote_SOURCES = tests/unit/packet_maker.h tests/unit/test_i
 tests_unit_test_packet_SOURCES = tests/unit/packet_maker.h tests/unit/test_packet.c
 tests_unit_test_protect_SOURCES = tests/unit/test_protect.c
 tests_unit_test_queue_SOURCES = tests/unit/test_queue.c
+tests_unit_test_ruleset_SOURCES = tests/unit/test_ruleset.c
 tests_unit_test_secret_SOURCES = tests/unit/test_secret.c
 tests_unit_test_segment_edit_SOURCES = tests/unit/packet_maker.h tests/unit/test_segment_edit.c
 tests_unit_test_service_SOURCES = tests/unit/test_service.c
