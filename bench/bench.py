@@ -55,6 +55,14 @@ class Bench:
         wait_until(lambda: self.net.server.listens(PORT), what="the server")
         self.isn = f"{knock_client.token(KNOCKCTL, SECRET, SERVER, PORT):08x}"
 
+    def offload(self, state):
+        """Segmentation, reassembly and checksums by the devices, on all of them."""
+        for namespace, devices in ((self.net.client, ["up0"]), (self.net.server, ["up0"]),
+                                   (self.net.gateway, ["in0", "out0"])):
+            for device in devices:
+                namespace.run(["ethtool", "-K", device, "tx", state, "tso", state, "gso", state,
+                               "gro", state])
+
     def traffic(self, what, *isn):
         said = self.net.client.run([TRAFFIC, what, SERVER, PORT, self.seconds, *isn]).stdout
         return float(said)
@@ -102,9 +110,10 @@ class Bench:
                 consumer.kill()
                 consumer.wait()
 
-    def compare(self, result, wrapped, what, *isn):
+    def compare(self, result, wrapped, what, *isn, base=None):
         """One pair. The client of the protect role sets its ISN, with and without a gateway."""
-        base = self.traffic(what, *isn)
+        with base or contextlib.nullcontext():
+            base = self.traffic(what, *isn)
         with wrapped:
             result.pairs.append((base, self.traffic(what, *isn)))
 
@@ -146,12 +155,15 @@ class Bench:
 def measure(bench, rounds):
     up = Result("egress, bulk to the server", "plain forwarding", "Gbit/s", 1.25e8, 0.65)
     down = Result("egress, bulk from the server", "plain forwarding", "Gbit/s", 1.25e8, 0.65)
+    single = Result("egress, bulk, offloads off", "the same, plain", "Gbit/s", 1.25e8)
     rate = Result("egress, connections", "plain forwarding", "k/s", 1e3, 0.7)
     consumer_rate = Result("accepting consumers, connections", "plain forwarding", "k/s", 1e3)
     firewall_up = Result("firewall, bulk to the server", "plain forwarding", "Gbit/s", 1.25e8)
     firewall_rate = Result("firewall, connections", "plain forwarding", "k/s", 1e3)
     protect_up = Result("protect, bulk to the server", "plain forwarding", "Gbit/s", 1.25e8, 0.97)
     protect_down = Result("protect, bulk from the server", "plain forwarding", "Gbit/s", 1.25e8, 0.97)
+    beside_up = Result("protect, bulk to the server", "stateful firewall", "Gbit/s", 1.25e8)
+    beside_down = Result("protect, bulk from the server", "stateful firewall", "Gbit/s", 1.25e8)
     protect_rate = Result("protect, connections", "plain forwarding", "k/s", 1e3)
     syns = Result("protect, SYNs on one queue", "a consumer that only accepts", "k/s", 1e3)
     for number in range(rounds):
@@ -160,6 +172,9 @@ def measure(bench, rounds):
         bench.compare(up, bench.egress(), "send")
         bench.compare(down, bench.egress(), "receive")
         bench.compare(rate, bench.egress(), "connect")
+        bench.offload("off")
+        bench.compare(single, bench.egress(), "send")
+        bench.offload("on")
         bench.compare(consumer_rate, bench.accepting_consumers(), "connect")
         bench.compare(firewall_up, bench.firewall(), "send")
         bench.compare(firewall_rate, bench.firewall(), "connect")
@@ -167,9 +182,12 @@ def measure(bench, rounds):
         bench.net.client.sysctl("net.ipv4.tcp_timestamps", 0)
         bench.compare(protect_up, bench.protect(), "send", bench.isn)
         bench.compare(protect_down, bench.protect(), "receive", bench.isn)
+        bench.compare(beside_up, bench.protect(), "send", bench.isn, base=bench.firewall())
+        bench.compare(beside_down, bench.protect(), "receive", bench.isn, base=bench.firewall())
         bench.compare(protect_rate, bench.protect(), "connect", bench.isn)
         bench.compare_syns(syns)
-    return [up, down, rate, consumer_rate, protect_up, protect_down, protect_rate, firewall_up,
+    return [up, down, single, rate, consumer_rate, protect_up, protect_down, beside_up,
+            beside_down, protect_rate, firewall_up,
             firewall_rate, syns]
 
 

@@ -2,16 +2,17 @@
 """A bar chart of ratios as SVG."""
 from xml.sax.saxutils import escape
 
-LEFT, WIDTH, ROW, TOP = 250, 420, 34, 46
+LEFT, WIDTH, ROW, TOP = 390, 420, 34, 46
 
 
 def bar(row, result):
     """Median as a bar, the spread as a line on it, the aim as a tick."""
     x = lambda ratio: LEFT + min(ratio, 1.1) / 1.1 * WIDTH
     y = TOP + row * ROW
+    name = result.name + (f" / {result.baseline}" if result.baseline != "plain forwarding" else "")
     low, high = min(result.ratios), max(result.ratios)
     parts = [
-        f'<text x="{LEFT - 10}" y="{y + 16}" text-anchor="end">{escape(result.name)}</text>',
+        f'<text x="{LEFT - 10}" y="{y + 16}" text-anchor="end">{escape(name)}</text>',
         f'<rect x="{LEFT}" y="{y + 3}" width="{x(result.median) - LEFT:.1f}" height="18" '
         'fill="#4a7aa7"/>',
         f'<line x1="{x(low):.1f}" x2="{x(high):.1f}" y1="{y + 12}" y2="{y + 12}" stroke="#222" '

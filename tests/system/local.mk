@@ -14,6 +14,8 @@ EXTRA_DIST += \
 	tests/system/probe.py \
 	tests/system/test_closed_port.py \
 	tests/system/test_egress.py \
+	tests/system/raw_client.py \
+	tests/system/test_integrity.py \
 	tests/system/test_protect.py \
 	tests/system/test_snippets.py \
 	tests/system/topology.py

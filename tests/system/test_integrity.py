@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Integrity mode of the protect role: no byte reaches the application before the first N are
+checked. Segment by segment, with a client that does what no kernel would."""
+import os
+import subprocess
+
+import pytest
+
+import knock_client
+from lab import KNOCKCTL, PYTHON, SOURCE, Daemon, wait_until
+from topology import Direct
+
+N, PORT, SECRET = 16, 7000, "integrity secret"
+RIGHT = b"sixteen bytes ok and then some more"
+WRONG = b"sixteen bytes no and then some more"
+CONFIG = f"""services = (
+  {{ name = "app"; address = [ "10.3.0.2", "fd03::2" ]; port = {PORT}; secret = "{SECRET}";
+    integrity = {N}; }},
+  {{ name = "front"; address = [ "10.2.0.10", "fd02::10" ]; port = {PORT}; secret = "{SECRET}";
+    integrity = {N}; backends = ( {{ address = "10.3.0.2"; }}, {{ address = "fd03::2"; }} ); }},
+  {{ name = "ssh"; address = "10.3.0.2"; port = 22; secret = "{SECRET}"; integrity = 8; }}
+);
+queues = {{ first = 40; count = 2; }};
+log = {{ level = "debug"; }};
+"""
+# Tells on standard output what the application sees of each connection.
+APPLICATION = """
+import socket, sys, threading
+listener = socket.socket(socket.AF_INET6)
+listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+listener.setsockopt(socket.SOL_TCP, socket.TCP_FASTOPEN, 16)
+listener.bind(('::', int(sys.argv[1])))
+listener.listen()
+print('ready', flush=True)
+def serve(peer):
+    data = b''
+    try:
+        while part := peer.recv(65536):
+            data += part
+            print('bytes', part.hex(), flush=True)
+            peer.sendall(b'thanks')
+        print('end', flush=True)
+    except OSError as error:
+        print(type(error).__name__, flush=True)
+while True:
+    threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+"""
+
+
+class Net(Direct):
+    def __init__(self, lab):
+        super().__init__(lab)
+        self.lab = lab
+        self.next_port = 30000
+        # Sockets of the raw client do not exist for its kernel.
+        self.client.nft("""table inet quiet { chain out { type filter hook output priority 0;
+            tcp sport >= 30000 tcp sport < 31000 tcp flags & rst == rst drop; }; }""")
+        self.application = self.server.start([PYTHON, "-c", APPLICATION, PORT], stdout=subprocess.PIPE,
+                                             text=True)
+        assert self.application.stdout.readline() == "ready\n"
+        self.daemon = Daemon(lab, self.gateway, CONFIG).start()
+
+    def raw(self, script, family=0, payload=RIGHT, address=None):
+        """Runs a script of raw_client.py with the ISN for that payload."""
+        address = address or Direct.SERVER[family]
+        isn = knock_client.token(KNOCKCTL, SECRET, address, PORT, payload[:N])
+        self.next_port += 1
+        setup = f"RIGHT, WRONG, N = {RIGHT!r}, {WRONG!r}, {N}\n"
+        return self.client.run([PYTHON, SOURCE / "tests/system/raw_client.py", address,
+                                Direct.CLIENT[family], PORT, self.next_port, f"{isn:08x}"],
+                               input=setup + script).stdout
+
+    def seen(self):
+        """The next thing that the application has seen."""
+        return self.application.stdout.readline().strip()
+
+    def bytes_seen(self, count):
+        data = b""
+        while len(data) < count:
+            word, hexadecimal = self.seen().split()
+            assert word == "bytes"
+            data += bytes.fromhex(hexadecimal)
+        return data
+
+    def tracked(self, source_port):
+        return self.gateway.run(["conntrack", "-L", "-p", "tcp", "--sport", source_port],
+                                check=False).stdout
+
+    def sockets(self):
+        return self.server.run(["ss", "-Hnt", "sport", "=", f":{PORT}"]).stdout
+
+
+@pytest.fixture
+def net(lab):
+    return Net(lab)
+
+
+def expect_open(net, said, data=RIGHT):
+    assert said.endswith("thanks\n"), said + net.daemon.log()
+    assert net.bytes_seen(len(data)) == data
+
+
+FAMILIES = pytest.mark.parametrize("family", [0, 1], ids=["IPv4", "IPv6"])
+THANKS = "\nanswer = c.wait('P')\nprint('thanks' if answer and bytes(answer.payload) == b'thanks' else answer)"
+DEAD = "\nanswer = c.wait('R')\nprint('reset' if answer else 'silence')"
+
+
+@FAMILIES
+@pytest.mark.parametrize("front", [False, True], ids=["routed", "backend"])
+@pytest.mark.parametrize("length", [N, len(RIGHT)], ids=["exact", "longer"])
+def test_right_payload_opens(net, front, length, family):
+    address = (Direct.FRONT if front else Direct.SERVER)[family]
+    said = net.raw(f"c.connect()\nc.send('PA', 1, RIGHT[:{length}])" + THANKS, family,
+                   address=address)
+    expect_open(net, said, RIGHT[:length])
+    assert net.daemon.events(event="verified", reason="payload-valid", key="1")
+
+
+@FAMILIES
+@pytest.mark.parametrize("payload,reason", [(WRONG, "payload-wrong"), (RIGHT[:N - 1], "payload-short"),
+                                            (bytes([RIGHT[0] ^ 1]) + RIGHT[1:], "payload-wrong")],
+                         ids=["changed", "short", "one bit"])
+def test_wrong_payload_ends_it_on_both_sides(net, payload, reason, family):
+    said = net.raw(f"c.connect()\nc.send('PA', 1, {payload!r})" + DEAD +
+                   "\nc.send('PA', 1, RIGHT)\nprint(c.wait('PA', 1))", family)
+    # The right bytes afterwards do not bring it back.
+    assert said == "reset\nNone\n"
+    assert net.seen() == "ConnectionResetError"
+    assert net.daemon.events(event="reset", reason=reason)
+    assert net.sockets() == ""
+    assert "mark=536870912" not in net.tracked(net.next_port)
+
+
+def test_wrong_syn_meets_a_closed_port(net):
+    assert net.raw("c.isn ^= 1 << 20\nc.send('S')" + DEAD) == "reset\n"
+    # In integrity mode the low half is the payload's: it is judged later.
+    assert net.raw("c.isn ^= 1\nc.connect()\nc.send('PA', 1, RIGHT)" + DEAD) == "reset\n"
+    assert net.seen() == "ConnectionResetError"
+
+
+@FAMILIES
+def test_data_out_of_order_waits(net, family):
+    script = ("c.connect()\nc.send('PA', 1 + N, RIGHT[N:])\nc.send('A', 1 + N)\n"
+              "assert c.wait('P', 1) is None\nc.send('PA', 1, RIGHT[:N])\nc.wait('P')\n"
+              "c.send('PA', 1 + N, RIGHT[N:])" + THANKS)
+    expect_open(net, net.raw(script, family))
+    assert net.daemon.events(event="dropped", reason="payload-out-of-order")
+
+
+def test_overlapping_data_before_the_check_waits(net):
+    """Bytes that begin before or inside the checked range cannot slip in first."""
+    script = ("c.connect()\nfor offset in (0, 2, N):\n    c.send('PA', offset, WRONG[offset:])\n"
+              "assert c.wait('P', 1) is None\nc.send('PA', 1, RIGHT)" + THANKS)
+    expect_open(net, net.raw(script))
+
+
+def test_wrong_checksum_is_not_judged(net):
+    script = ("c.connect()\nc.send('PA', 1, RIGHT, wrong_checksum=True)\n"
+              "c.send('PA', 1, WRONG, wrong_checksum=True)\nassert c.wait('R', 1) is None\n"
+              "c.send('PA', 1, RIGHT)" + THANKS)
+    expect_open(net, net.raw(script))
+
+
+def test_retransmitted_segments(net):
+    script = ("c.send('S')\nc.wait('SA')\nc.connect()\n"
+              "for i in range(3): c.send('PA', 1, RIGHT)" + THANKS)
+    expect_open(net, net.raw(script))
+
+
+def test_data_on_the_third_segment(net):
+    script = ("c.send('S')\nc.peer = c.wait('SA').seq + 1\nc.send('PA', 1, RIGHT)" + THANKS)
+    expect_open(net, net.raw(script))
+
+
+def test_fin_with_the_first_data(net):
+    script = "c.connect()\nc.send('FPA', 1, RIGHT)" + THANKS
+    expect_open(net, net.raw(script))
+    assert net.seen() == "end"
+    assert net.raw("c.connect()\nc.send('FPA', 1, WRONG)" + DEAD) == "reset\n"
+    assert net.seen() == "ConnectionResetError"
+
+
+def test_fin_and_reset_without_data_pass(net):
+    assert net.raw("c.connect()\nc.send('FA', 1)\nprint(c.wait('F') is not None)") == "True\n"
+    assert net.seen() == "end"
+    net.raw("c.connect()\nc.send('R', 1)\ntime.sleep(0)")
+    assert net.seen() == "ConnectionResetError"
+
+
+@FAMILIES
+def test_data_in_the_syn_stays_behind(net, family):
+    """With a cookie of the server, Fast Open would hand it to the application at once."""
+    net.server.sysctl("net.ipv4.tcp_fastopen", 0x603)
+    script = ("c.send('S', payload=WRONG, options=[('MSS', 1460), (34, b'')])\n"
+              "answer = c.wait('SA')\nc.peer = answer.seq + 1\n"
+              "print(answer.ack == (c.isn + 1) % 2**32)\nc.send('PA', 1, RIGHT)" + THANKS)
+    said = net.raw(script, family)
+    assert said.startswith("True\n")
+    expect_open(net, said)
+
+
+def test_syn_cookies_of_the_server(net):
+    net.server.sysctl("net.ipv4.tcp_syncookies", 2)
+    expect_open(net, net.raw("c.connect()\nc.send('PA', 1, RIGHT)" + THANKS))
+    # Each retransmission of other bytes would be another try under one cookie.
+    script = ("c.connect()\nc.send('PA', 1, WRONG)\nfor i in range(50):\n"
+              "    c.send('PA', 1, RIGHT)\nprint(c.wait('P', 1))")
+    assert net.raw(script) == "None\n"
+    assert net.seen() == "ConnectionResetError"
+
+
+def test_restart_while_pending_ends_the_connection(net):
+    """The new daemon does not know the SYN: it cannot check, so it does not open."""
+    process = net.client.start(
+        [PYTHON, SOURCE / "tests/system/raw_client.py", "10.3.0.2", "10.2.0.2", PORT, 30500,
+         f"{knock_client.token(KNOCKCTL, SECRET, '10.3.0.2', PORT, RIGHT[:N]):08x}"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    flag = net.lab.folder / "restarted"
+    process.stdin.write(f"import os\nc.connect()\nprint('connected', flush=True)\n"
+                        f"while not os.path.exists({str(flag)!r}): time.sleep(0.01)\n"
+                        f"c.send('PA', 1, {RIGHT!r})" + DEAD)
+    process.stdin.close()
+    assert process.stdout.readline() == "connected\n"
+    net.daemon.kill()
+    net.daemon.start()
+    flag.touch()
+    assert process.stdout.readline() == "reset\n"
+    assert net.seen() == "ConnectionResetError"
+    assert net.daemon.events(event="reset", reason="pending-unknown")
+
+
+def test_server_that_speaks_first(net):
+    """Real ssh and sshd: the banner passes, and the client's greeting is the checked payload."""
+    ssh = net.lab.sshd(net.server, 22)
+    isn = {greeting: knock_client.token(KNOCKCTL, SECRET, "10.3.0.2", 22, greeting)
+           for greeting in (b"SSH-2.0-", b"SSH-1.99")}
+    for greeting, works in ((b"SSH-2.0-", True), (b"SSH-1.99", False)):
+        proxy = (f"{PYTHON} -c \"import sys; sys.path.insert(0, '{SOURCE}/tests/system');"
+                 f"import knock_client as k; s = k.connect('10.3.0.2', 22, {isn[greeting]});"
+                 f"s.settimeout(None); k.relay(0, 1, s)\"")
+        result = net.client.run(["ssh", *ssh, "-o", f"ProxyCommand={proxy}", "root@10.3.0.2",
+                                 "echo inside"], check=False, env=dict(os.environ))
+        assert (result.stdout == "inside\n") == works
+    assert net.daemon.events(event="verified", service="ssh", reason="payload-valid")
+    assert net.daemon.events(event="reset", service="ssh", reason="payload-wrong")
+
+
+def test_later_bytes_need_no_daemon(net):
+    script = ("c.connect()\nc.send('PA', 1, RIGHT)" + THANKS +
+              "\nc.peer = (c.peer + 6) % 2**32\nprint('opened', flush=True)\n"
+              "for i in range(100): c.send('A', 1 + len(RIGHT) + 10 * i, b'0123456789')\n")
+    before = net.daemon.queued_packets()
+    net.raw(script)
+    assert net.bytes_seen(len(RIGHT) + 1000) == RIGHT + b"0123456789" * 100
+    wait_until(lambda: net.daemon.queued_packets() - before <= 4, what="few packets in the queue")
