@@ -2,6 +2,7 @@
 """Integrity mode of the protect role: no byte reaches the application before the first N are
 checked. Segment by segment, with a client that does what no kernel would."""
 import os
+import select
 import subprocess
 
 import pytest
@@ -52,12 +53,13 @@ class Net(Direct):
         super().__init__(lab)
         self.lab = lab
         self.next_port = 30000
+        self.unread = ""
         # Sockets of the raw client do not exist for its kernel.
         self.client.nft("""table inet quiet { chain out { type filter hook output priority 0;
-            tcp sport >= 30000 tcp sport < 31000 tcp flags & rst == rst drop; }; }""")
-        self.application = self.server.start([PYTHON, "-c", APPLICATION, PORT], stdout=subprocess.PIPE,
-                                             text=True)
-        assert self.application.stdout.readline() == "ready\n"
+            tcp sport >= 30000 tcp sport < 31000 tcp flags & rst == rst tcp window != 65000 drop; }; }""")
+        self.application = self.server.start([PYTHON, "-c", APPLICATION, PORT],
+                                             stdout=subprocess.PIPE)
+        assert self.seen() == "ready"
         self.daemon = Daemon(lab, self.gateway, CONFIG).start()
 
     def raw(self, script, family=0, payload=RIGHT, address=None):
@@ -71,14 +73,22 @@ class Net(Direct):
                                input=setup + script).stdout
 
     def seen(self):
-        """The next thing that the application has seen."""
-        return self.application.stdout.readline().strip()
+        """The next thing that the application has seen; None when nothing happens."""
+        while "\n" not in self.unread:
+            if not select.select([self.application.stdout], [], [], 10)[0]:
+                return None
+            more = os.read(self.application.stdout.fileno(), 65536).decode()
+            assert more, "the application has ended"
+            self.unread += more
+        line, self.unread = self.unread.split("\n", 1)
+        return line
 
     def bytes_seen(self, count):
         data = b""
         while len(data) < count:
-            word, hexadecimal = self.seen().split()
-            assert word == "bytes"
+            line = self.seen()
+            assert line and line.startswith("bytes "), line
+            hexadecimal = line.split()[1]
             data += bytes.fromhex(hexadecimal)
         return data
 
@@ -125,7 +135,7 @@ def test_wrong_payload_ends_it_on_both_sides(net, payload, reason, family):
                    "\nc.send('PA', 1, RIGHT)\nprint(c.wait('PA', 1))", family)
     # The right bytes afterwards do not bring it back.
     assert said == "reset\nNone\n"
-    assert net.seen() == "ConnectionResetError"
+    assert net.seen() == "ConnectionResetError", net.daemon.log()
     assert net.daemon.events(event="reset", reason=reason)
     assert net.sockets() == ""
     assert "mark=536870912" not in net.tracked(net.next_port)
@@ -133,9 +143,11 @@ def test_wrong_payload_ends_it_on_both_sides(net, payload, reason, family):
 
 def test_wrong_syn_meets_a_closed_port(net):
     assert net.raw("c.isn ^= 1 << 20\nc.send('S')" + DEAD) == "reset\n"
-    # In integrity mode the low half is the payload's: it is judged later.
-    assert net.raw("c.isn ^= 1\nc.connect()\nc.send('PA', 1, RIGHT)" + DEAD) == "reset\n"
-    assert net.seen() == "ConnectionResetError"
+    # The low half is the hash of the payload, and the high half covers it.
+    assert net.raw("c.isn ^= 1\nc.send('S')" + DEAD) == "reset\n"
+    # The token for other bytes than those that follow.
+    assert net.raw("c.connect()\nc.send('PA', 1, RIGHT)" + DEAD, payload=WRONG) == "reset\n"
+    assert net.seen() == "ConnectionResetError", net.daemon.log()
 
 
 @FAMILIES
@@ -177,14 +189,14 @@ def test_fin_with_the_first_data(net):
     expect_open(net, net.raw(script))
     assert net.seen() == "end"
     assert net.raw("c.connect()\nc.send('FPA', 1, WRONG)" + DEAD) == "reset\n"
-    assert net.seen() == "ConnectionResetError"
+    assert net.seen() == "ConnectionResetError", net.daemon.log()
 
 
 def test_fin_and_reset_without_data_pass(net):
     assert net.raw("c.connect()\nc.send('FA', 1)\nprint(c.wait('F') is not None)") == "True\n"
     assert net.seen() == "end"
     net.raw("c.connect()\nc.send('R', 1)\ntime.sleep(0)")
-    assert net.seen() == "ConnectionResetError"
+    assert net.seen() == "ConnectionResetError", net.daemon.log()
 
 
 @FAMILIES
@@ -206,7 +218,7 @@ def test_syn_cookies_of_the_server(net):
     script = ("c.connect()\nc.send('PA', 1, WRONG)\nfor i in range(50):\n"
               "    c.send('PA', 1, RIGHT)\nprint(c.wait('P', 1))")
     assert net.raw(script) == "None\n"
-    assert net.seen() == "ConnectionResetError"
+    assert net.seen() == "ConnectionResetError", net.daemon.log()
 
 
 def test_restart_while_pending_ends_the_connection(net):
@@ -225,7 +237,7 @@ def test_restart_while_pending_ends_the_connection(net):
     net.daemon.start()
     flag.touch()
     assert process.stdout.readline() == "reset\n"
-    assert net.seen() == "ConnectionResetError"
+    assert net.seen() == "ConnectionResetError", net.daemon.log()
     assert net.daemon.events(event="reset", reason="pending-unknown")
 
 
