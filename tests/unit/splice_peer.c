@@ -45,8 +45,7 @@ static size_t put_timestamp(struct peer *peer, uint8_t *at, uint64_t now)
 
 	if (peer->state == PEER_SYN_RECEIVED || peer->state == PEER_SYN_SENT ||
 	    peer->state == PEER_ESTABLISHED) {
-		bool known = peer->tsval_count != 0 &&
-			     peer->tsvals[peer->tsval_count - 1] == tsval;
+		bool known = peer->tsval_count != 0 && peer->tsvals[peer->tsval_count - 1] == tsval;
 
 		if (!known && peer->tsval_count < PEER_TSVALS_MAX)
 			peer->tsvals[peer->tsval_count++] = tsval;
@@ -105,8 +104,8 @@ static size_t put_ip(const struct peer *peer, uint8_t *bytes, size_t tcp_length)
 	return 40;
 }
 
-static void send_segment(struct peer *peer, uint32_t sequence, uint8_t flags, const uint8_t *payload,
-			 uint32_t length, uint64_t now)
+static void send_segment(struct peer *peer, uint32_t sequence, uint8_t flags,
+			 const uint8_t *payload, uint32_t length, uint64_t now)
 {
 	uint8_t bytes[PEER_PACKET_MAX];
 	uint8_t tcp[60] = {0};
@@ -128,8 +127,7 @@ static void send_segment(struct peer *peer, uint32_t sequence, uint8_t flags, co
 	store16(tcp + 2, peer->tuple.destination.port);
 	store32(tcp + 4, sequence);
 	if (ack)
-		store32(tcp + 8,
-			peer->irs + 1 + peer->received + (peer->fin_received ? 1 : 0));
+		store32(tcp + 8, peer->irs + 1 + peer->received + (peer->fin_received ? 1 : 0));
 	tcp[12] = (uint8_t)(header << 2);
 	tcp[13] = flags;
 	store16(tcp + 14, (uint16_t)(window > 65535 ? 65535 : window));
@@ -226,8 +224,8 @@ void peer_timer(struct peer *peer, uint64_t now)
 	    (!peer->settings.waits || peer->received != 0)) {
 		uint32_t left = peer->settings.stream_length - peer->written;
 
-		peer->written += left < peer->settings.write_size ? left
-								  : peer->settings.write_size;
+		peer->written +=
+			left < peer->settings.write_size ? left : peer->settings.write_size;
 		peer->write_at = now + WRITE_INTERVAL;
 		if (peer->una == peer->nxt)
 			arm(peer, now, false);
@@ -279,8 +277,8 @@ static void negotiate(struct peer *peer, const struct segment *segment, bool ans
 	peer->peer_mss = 536;
 	if (tcp_option_find(segment, TCP_OPTION_MSS, &option))
 		peer->peer_mss = load16(option.data);
-	peer->sacking = tcp_option_find(segment, TCP_OPTION_SACK_PERMITTED, &option) &&
-			peer->settings.sack;
+	peer->sacking =
+		tcp_option_find(segment, TCP_OPTION_SACK_PERMITTED, &option) && peer->settings.sack;
 	peer->stamping = segment->timestamp != 0 && peer->settings.timestamps;
 	if (answer && segment->timestamp != 0 && !peer->settings.timestamps)
 		peer_fail(peer, "timestamp without an offer");

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* A small, strict TCP for tests: one end of one connection. Whatever a real TCP would be entitled to
- * complain about is reported through peer_fail. */
+/* A small, strict TCP for tests: one end of one connection. Whatever a real TCP would be entitled
+ * to complain about is reported through peer_fail. */
 #ifndef KNOCKGW_TESTS_SPLICE_PEER_H
 #define KNOCKGW_TESTS_SPLICE_PEER_H
 
@@ -23,10 +23,10 @@ struct peer_settings {
 	bool sack;
 	bool timestamps;
 	bool nagle;
-	bool waits;         /* starts its stream only when it got something */
+	bool waits; /* starts its stream only when it got something */
 	uint8_t shift;
-	uint16_t mss;       /* that it announces */
-	uint32_t window;    /* receive window in bytes */
+	uint16_t mss;        /* that it announces */
+	uint32_t window;     /* receive window in bytes */
 	uint32_t write_size; /* bytes that the application writes at once */
 	uint32_t stream_length;
 };

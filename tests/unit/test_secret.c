@@ -51,10 +51,10 @@ END_TEST
 
 START_TEST(test_bad_notations)
 {
-	static const char *const rows[] = {"",       "h:",     "h:0",   "h:0g",  "h:00 ",
-					   "f:",     "r:",     "r::",   "r:x:a", "r:2:a",
-					   "r:1:ab", "r:0:",   "r:-1:", "r:99999999999999999999:a",
-					   "r:3"};
+	static const char *const rows[] = {
+		"",    "h:",    "h:0",   "h:0g",   "h:00 ", "f:",    "r:",
+		"r::", "r:x:a", "r:2:a", "r:1:ab", "r:0:",  "r:-1:", "r:99999999999999999999:a",
+		"r:3"};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		struct secret secret;

@@ -57,8 +57,8 @@ static void check_vector(char *line)
 						     token_payload_hash(&secret, bytes, length));
 	ck_assert_uint_eq(isn, expected);
 	ck_assert(token_check(&secret, &to, tsval, isn, length > 0));
-	/* A changed bit is noticed wherever it is: in integrity mode the low half is the hash itself,
-	 * but it goes into the high half as well. */
+	/* A changed bit is noticed wherever it is: in integrity mode the low half is the hash
+	 * itself, but it goes into the high half as well. */
 	for (int bit = 0; bit < 32; bit++)
 		ck_assert(!token_check(&secret, &to, tsval, isn ^ 1U << bit, length > 0));
 }
