@@ -9,11 +9,13 @@ tests_system_xt_queue_LDADD = $(IO_LIBS)
 EXTRA_DIST += \
 	tests/system/conftest.py \
 	tests/system/demo.py \
+	tests/system/egress_net.py \
 	tests/system/knock_client.py \
 	tests/system/lab.py \
 	tests/system/probe.py \
 	tests/system/test_closed_port.py \
 	tests/system/test_egress.py \
+	tests/system/test_egress_connections.py \
 	tests/system/raw_client.py \
 	tests/system/test_integrity.py \
 	tests/system/test_protect.py \

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from lab import BUILD, SOURCE, Daemon
-from test_egress import SECRET, get
+from egress_net import SECRET, get
 from topology import Direct, TwoGateways
 
 OWN_RULES = "manage_ruleset = false;\n"
