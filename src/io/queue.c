@@ -120,7 +120,8 @@ static void tune_socket(const struct queue *queue)
 
 static bool make_room(struct queue *queue, const struct queue_options *options)
 {
-	queue->slot = options->copy_range + MESSAGE_ROOM;
+	/* Netlink headers are read in place, so every slot must be aligned. */
+	queue->slot = (options->copy_range + MESSAGE_ROOM) / NLMSG_ALIGNTO * NLMSG_ALIGNTO;
 	queue->batch = (unsigned int)(BATCH_BYTES / queue->slot);
 	if (queue->batch > BATCH_PACKETS)
 		queue->batch = BATCH_PACKETS;

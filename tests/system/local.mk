@@ -17,6 +17,7 @@ EXTRA_DIST += \
 	tests/system/test_egress.py \
 	tests/system/test_egress_connections.py \
 	tests/system/raw_client.py \
+	tests/system/test_hostile.py \
 	tests/system/test_integrity.py \
 	tests/system/test_protect.py \
 	tests/system/test_snippets.py \
