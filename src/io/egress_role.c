@@ -19,6 +19,7 @@ enum {
 
 struct egress_role {
 	struct egress_setup setup;
+	atomic_bool warned_of_signature;
 	struct destination_table *destinations;
 	struct state *state;
 	struct worker_pool *pool;
@@ -86,6 +87,7 @@ static bool start(struct egress_role *role, const struct config *config,
 		.set_marks = ruleset_egress_may_pass(config),
 		.first_queue = ruleset_egress_queue(config),
 		.count = count,
+		.warned_of_signature = &role->warned_of_signature,
 	};
 	if (role->destinations == NULL)
 		return false;

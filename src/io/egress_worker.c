@@ -16,7 +16,6 @@ struct egress_worker {
 	struct egress *engine;
 	struct table *flows;
 	unsigned int number;
-	bool warned_of_signature;
 	struct egress_counters counters;
 };
 
@@ -73,10 +72,10 @@ static void log_segment(struct egress_worker *egress, const struct tuple *tuple,
 	if (decision->reason == REASON_TABLE_FULL) {
 		level = LOG_LEVEL_WARNING;
 		event = "refused";
-	} else if (decision->reason == REASON_SIGNED_SEGMENT && !egress->warned_of_signature) {
+	} else if (decision->reason == REASON_SIGNED_SEGMENT &&
+		   !atomic_exchange(egress->setup->warned_of_signature, true)) {
 		level = LOG_LEVEL_WARNING;
 		event = "untranslated";
-		egress->warned_of_signature = true;
 	} else if (decision->reason == REASON_TRUNCATED) {
 		event = "dropped";
 	} else if (decision->reason != REASON_TOKEN_WRITTEN) {

@@ -4,6 +4,7 @@
 #ifndef KNOCKGW_IO_EGRESS_WORKER_H
 #define KNOCKGW_IO_EGRESS_WORKER_H
 
+#include <stdatomic.h>
 #include <stdint.h>
 
 #include "core/destination.h"
@@ -21,6 +22,8 @@ struct egress_setup {
 	bool set_marks; /* whether the ruleset wants to know what was translated */
 	uint16_t first_queue;
 	unsigned int count; /* workers */
+	/* Whether somebody was told of segments that cannot be translated: once is enough. */
+	atomic_bool *warned_of_signature;
 };
 
 /* What a worker did, by reason; readable from any thread. */
