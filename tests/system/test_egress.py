@@ -10,7 +10,7 @@ from scapy.all import IP, TCP, IPv6, rdpcap
 
 from egress_net import (SECRET, Net, counter, finish_transfer, get, put_file, start_transfer,
                         stop_capture, url)
-from lab import BUILD, KNOCKCTL, PYTHON, wait_until
+from lab import BUILD, KNOCKCTL, PYTHON, Daemon, wait_until
 from topology import TwoGateways
 
 
@@ -222,3 +222,28 @@ def test_path_mtu_discovery_needs_the_translation(net):
     wait_until(lambda: counter(net.laptop, "TcpRetransSegs") > 3, what="retransmissions in vain")
     assert "mtu" not in net.laptop.run(["ip", "route", "get", "10.3.0.2"]).stdout
     transfer[0].kill()
+
+
+def test_both_roles_on_both_gateways(lab):
+    """Each side hides its own servers and reaches those of the other side."""
+    net = TwoGateways(lab, masquerade=False)
+    net.gateway.run("ip -4 route add 10.0.0.0/24 via 10.2.0.2")
+    net.gateway.run("ip -6 route add fd00::/64 via fd02::2")
+    lab.nginx(net.server, 80, "page of the server")
+    lab.nginx(net.laptop, 80, "page of the laptop")
+    sides = {net.egress: ('"10.0.0.2", "fd00::2"', '"10.3.0.2", "fd03::2"'),
+             net.gateway: ('"10.3.0.2", "fd03::2"', '"10.0.0.2", "fd00::2"')}
+    for namespace, (own, other) in sides.items():
+        Daemon(lab, namespace, f"""
+            services = ( {{ name = "own"; address = [ {own} ]; port = 80; secret = "{SECRET}"; }} );
+            egress = ( {{ name = "other"; destination = [ {other} ]; port = 80;
+                          secret = "{SECRET}"; on_failure = "pass"; }} );
+            queues = {{ first = 40; count = 2; }};
+            state_directory = "{lab.folder}/state-{namespace.name}";""").start()
+    for family in (0, 1):
+        server, laptop = TwoGateways.SERVER[family], TwoGateways.LAPTOP[family]
+        for _ in range(3):
+            assert get(net.laptop, server) == "page of the server"
+            assert get(net.server, laptop) == "page of the laptop"
+        for target in (server, laptop):
+            assert net.nat.run(["curl", "-sS", "-m", "5", url(target)], check=False).returncode == 7
