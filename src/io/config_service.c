@@ -174,13 +174,10 @@ static void check_integrity(struct reader *reader, const config_setting_t *group
 			    const struct service_config *service)
 {
 	const config_setting_t *integrity = config_setting_get_member(group, "integrity");
-	if (service->reassemble) {
-		if (service->service.integrity == 0)
-			reader_error(
-				reader, config_setting_get_member(group, "reassemble"),
-				"found true without integrity, expected integrity of 1 or more");
-		return;
-	}
+	if (service->reassemble)
+		reader_error(reader, config_setting_get_member(group, "reassemble"),
+			     "found true, expected false: collecting the bytes of the check from "
+			     "several segments is not supported yet");
 	if (integrity)
 		warn_of_long_check(reader, integrity, service->service.integrity);
 }
