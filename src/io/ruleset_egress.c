@@ -12,6 +12,10 @@
 	"icmpv6 type { destination-unreachable, packet-too-big, time-exceeded, parameter-problem " \
 	"}"
 
+/* A flood of errors must not keep the queue from translating; what is beyond goes on untranslated,
+ * which TCP takes for an error about something else. */
+#define ERROR_LIMIT " limit rate 1000/second burst 1000 packets"
+
 static const struct ip_family {
 	const char *digit;
 	const char *header;
@@ -122,15 +126,15 @@ static void write_hooks(FILE *stream, const char *outgoing, const char *incoming
 		"\t\ttype filter hook postrouting priority srcnat + 50; policy accept;\n"
 		"\t\tip daddr . tcp dport @egress4 goto %s\n"
 		"\t\tip6 daddr . tcp dport @egress6 goto %s\n"
-		"\t\t" ICMP_ERRORS " goto translate_or_pass_0\n"
-		"\t\t" ICMPV6_ERRORS " goto translate_or_pass_0\n"
+		"\t\t" ICMP_ERRORS ERROR_LIMIT " goto translate_or_pass_0\n"
+		"\t\t" ICMPV6_ERRORS ERROR_LIMIT " goto translate_or_pass_0\n"
 		"\t}\n\n"
 		"\tchain egress_in {\n"
 		"\t\ttype filter hook prerouting priority raw; policy accept;\n"
 		"\t\tip saddr . tcp sport @egress4 goto %s\n"
 		"\t\tip6 saddr . tcp sport @egress6 goto %s\n"
-		"\t\t" ICMP_ERRORS " goto translate_or_pass_0\n"
-		"\t\t" ICMPV6_ERRORS " goto translate_or_pass_0\n"
+		"\t\t" ICMP_ERRORS ERROR_LIMIT " goto translate_or_pass_0\n"
+		"\t\t" ICMPV6_ERRORS ERROR_LIMIT " goto translate_or_pass_0\n"
 		"\t}\n\n",
 		outgoing, outgoing, incoming, incoming);
 }

@@ -97,7 +97,8 @@ class Net(Direct):
                                 check=False).stdout
 
     def sockets(self):
-        return self.server.run(["ss", "-Hnt", "sport", "=", f":{PORT}"]).stdout
+        said = self.server.run(["ss", "-Hant", "sport", "=", f":{PORT}"]).stdout
+        return "".join(line for line in said.splitlines() if not line.startswith("LISTEN"))
 
 
 @pytest.fixture
@@ -233,6 +234,8 @@ def test_restart_while_pending_ends_the_connection(net):
                         f"c.send('PA', 1, {RIGHT!r})" + DEAD)
     process.stdin.close()
     assert process.stdout.readline() == "connected\n"
+    # The client's ACK may still be in the queue, and die with the daemon.
+    wait_until(lambda: "ESTAB" in net.sockets(), what="the server's side of the connection")
     net.daemon.kill()
     net.daemon.start()
     flag.touch()
