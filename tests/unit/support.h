@@ -10,6 +10,7 @@
 
 #include "core/packet.h"
 #include "core/segment_build.h"
+#include "runner.h"
 
 /* The path of a file below tests/data, in a static buffer. */
 static inline const char *data_path(const char *name)
@@ -62,18 +63,12 @@ static inline void make_segment(struct segment *segment, struct packet *packet, 
 /* Runs one case of tests. Returns the exit status of the program. */
 static inline int run_case(const char *name, const TTest *const *tests, size_t count)
 {
-	Suite *suite = suite_create(name);
 	TCase *tcase = tcase_create(name);
 
 	tcase_set_timeout(tcase, 120);
 	for (size_t i = 0; i < count; i++)
 		tcase_add_test(tcase, tests[i]);
-	suite_add_tcase(suite, tcase);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return run_tcase(name, tcase);
 }
 
 #define RUN_TESTS(name, ...)                                                    \

@@ -4,6 +4,8 @@
 #include <check.h>
 #include <stdlib.h>
 
+#include "runner.h"
+
 static uint64_t random_state = 0x2545f4914f6cdd1d;
 
 /* xorshift64: the same numbers in every run. */
@@ -151,7 +153,6 @@ END_TEST
 
 int main(void)
 {
-	Suite *suite = suite_create("checksum");
 	TCase *tcase = tcase_create("checksum");
 
 	tcase_add_test(tcase, rfc_example);
@@ -159,10 +160,5 @@ int main(void)
 	tcase_add_test(tcase, large_and_extreme);
 	tcase_add_test(tcase, pseudo_header);
 	tcase_add_test(tcase, updates_equal_the_whole);
-	suite_add_tcase(suite, tcase);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return run_tcase("checksum", tcase);
 }

@@ -100,15 +100,9 @@ END_TEST
 
 int main(void)
 {
-	Suite *suite = suite_create("destination");
 	TCase *tcase = tcase_create("destination");
 
 	tcase_add_loop_test(tcase, agrees_with_a_plain_search, 0, 5);
 	tcase_add_test(tcase, whole_address_and_everything);
-	suite_add_tcase(suite, tcase);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return run_tcase("destination", tcase);
 }

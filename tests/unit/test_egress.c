@@ -423,7 +423,6 @@ END_TEST
 
 int main(void)
 {
-	Suite *suite = suite_create("egress");
 	TCase *tcase = tcase_create("egress");
 
 	tcase_set_timeout(tcase, 120);
@@ -439,10 +438,5 @@ int main(void)
 	tcase_add_test(tcase, what_is_left_alone);
 	tcase_add_test(tcase, full_table);
 	tcase_add_test(tcase, random_packets_against_the_inverse);
-	suite_add_tcase(suite, tcase);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return run_tcase("egress", tcase);
 }

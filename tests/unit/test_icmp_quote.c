@@ -134,16 +134,10 @@ END_TEST
 
 int main(void)
 {
-	Suite *suite = suite_create("icmp_quote");
 	TCase *tcase = tcase_create("icmp_quote");
 
 	tcase_add_loop_test(tcase, quotes_of_any_length, 0, MAKE_KINDS);
 	tcase_add_test(tcase, what_is_no_quote);
 	tcase_add_test(tcase, random_bytes);
-	suite_add_tcase(suite, tcase);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return run_tcase("icmp_quote", tcase);
 }

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "packet_maker.h"
+#include "runner.h"
 
 static const uint8_t timestamp_option[] = {8, 10, 0x11, 0x22, 0x33, 0x44, 5, 6, 7, 8, 1, 1};
 
@@ -423,7 +424,6 @@ END_TEST
 
 int main(void)
 {
-	Suite *suite = suite_create("packet");
 	TCase *tcase = tcase_create("packet");
 
 	tcase_set_timeout(tcase, 120);
@@ -441,10 +441,5 @@ int main(void)
 	tcase_add_loop_test(tcase, option_walk, 0, sizeof(option_cases) / sizeof(option_cases[0]));
 	tcase_add_test(tcase, find_option);
 	tcase_add_test(tcase, initial_syn_and_sequence_length);
-	suite_add_tcase(suite, tcase);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return run_tcase("packet", tcase);
 }

@@ -279,7 +279,6 @@ END_TEST
 
 int main(void)
 {
-	Suite *suite = suite_create("protect");
 	TCase *tcase = tcase_create("protect");
 
 	tcase_add_checked_fixture(tcase, set_up, tear_down);
@@ -292,10 +291,5 @@ int main(void)
 	tcase_add_loop_test(tcase, wrong_payload_kills, 0, NUMBER * 8 + 1);
 	tcase_add_test(tcase, fast_open_data_stays_behind);
 	tcase_add_test(tcase, full_table_opens_nothing_unchecked);
-	suite_add_tcase(suite, tcase);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return run_tcase("protect", tcase);
 }

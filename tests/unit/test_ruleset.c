@@ -139,7 +139,6 @@ END_TEST
 
 int main(void)
 {
-	Suite *suite = suite_create("ruleset");
 	TCase *tcase = tcase_create("ruleset");
 
 	tcase_set_timeout(tcase, 60);
@@ -147,10 +146,5 @@ int main(void)
 	tcase_add_loop_test(tcase, without_queue_statement, 0, sizeof(cases) / sizeof(cases[0]));
 	tcase_add_test(tcase, shares_of_the_workers);
 	tcase_add_test(tcase, bits_of_the_mark);
-	suite_add_tcase(suite, tcase);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return run_tcase("ruleset", tcase);
 }

@@ -5,6 +5,7 @@
 
 #include "core/packet.h"
 #include "packet_maker.h"
+#include "runner.h"
 
 enum { ROUNDS = 20000, OPTIONS = 40 };
 
@@ -302,7 +303,6 @@ END_TEST
 
 int main(void)
 {
-	Suite *suite = suite_create("segment_edit");
 	TCase *tcase = tcase_create("segment_edit");
 
 	tcase_set_timeout(tcase, 120);
@@ -316,10 +316,5 @@ int main(void)
 	tcase_add_loop_test(tcase, strip_payload_before_the_device, 0, MAKE_KINDS);
 	tcase_add_loop_test(tcase, strip_payload_of_a_short_copy, 0, MAKE_KINDS);
 	tcase_add_loop_test(tcase, become_reset, 0, MAKE_KINDS);
-	suite_add_tcase(suite, tcase);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return run_tcase("segment_edit", tcase);
 }

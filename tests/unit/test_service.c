@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "core/token.h"
+#include "runner.h"
 
 enum { MANY = 3000 };
 
@@ -110,7 +111,6 @@ END_TEST
 
 int main(void)
 {
-	Suite *suite = suite_create("service");
 	TCase *tcase = tcase_create("service");
 
 	tcase_add_loop_test(tcase, finds_what_is_there, 0, 5);
@@ -118,10 +118,5 @@ int main(void)
 	tcase_add_loop_test(tcase, finds_what_is_there, MANY, MANY + 1);
 	tcase_add_test(tcase, every_field_of_the_destination_counts);
 	tcase_add_loop_test(tcase, key_for, 0, 2);
-	suite_add_tcase(suite, tcase);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return run_tcase("service", tcase);
 }

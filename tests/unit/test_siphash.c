@@ -4,6 +4,8 @@
 #include <check.h>
 #include <stdlib.h>
 
+#include "runner.h"
+
 /* Published with SipHash-2-4: key 00 01 … 0f, message 00 01 … of that length. */
 static const struct {
 	size_t length;
@@ -32,14 +34,8 @@ END_TEST
 
 int main(void)
 {
-	Suite *suite = suite_create("siphash");
 	TCase *tcase = tcase_create("siphash");
 
 	tcase_add_loop_test(tcase, published_values, 0, sizeof(published) / sizeof(published[0]));
-	suite_add_tcase(suite, tcase);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return run_tcase("siphash", tcase);
 }

@@ -199,7 +199,6 @@ END_TEST
 
 int main(void)
 {
-	Suite *suite = suite_create("state");
 	TCase *tcase = tcase_create("state");
 
 	tcase_set_timeout(tcase, 60);
@@ -209,10 +208,5 @@ int main(void)
 	tcase_add_test(tcase, two_daemons_do_not_share);
 	tcase_add_test(tcase, files_can_be_read_meanwhile);
 	tcase_add_test(tcase, damaged_files);
-	suite_add_tcase(suite, tcase);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return run_tcase("state", tcase);
 }

@@ -4,6 +4,8 @@
 #include <check.h>
 #include <stdlib.h>
 
+#include "runner.h"
+
 static const struct {
 	const char *address;
 	uint8_t family;
@@ -79,16 +81,10 @@ END_TEST
 
 int main(void)
 {
-	Suite *suite = suite_create("tuple");
 	TCase *tcase = tcase_create("tuple");
 
 	tcase_add_loop_test(tcase, good_addresses, 0, sizeof(good) / sizeof(good[0]));
 	tcase_add_loop_test(tcase, bad_addresses, 0, sizeof(bad) / sizeof(bad[0]));
 	tcase_add_test(tcase, comparison_and_reverse);
-	suite_add_tcase(suite, tcase);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return run_tcase("tuple", tcase);
 }

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runner.h"
+
 START_TEST(verdict_words)
 {
 	const struct decision forgotten = {0};
@@ -42,15 +44,9 @@ END_TEST
 
 int main(void)
 {
-	Suite *suite = suite_create("verdict");
 	TCase *tcase = tcase_create("verdict");
 
 	tcase_add_test(tcase, verdict_words);
 	tcase_add_test(tcase, reason_words);
-	suite_add_tcase(suite, tcase);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return run_tcase("verdict", tcase);
 }
