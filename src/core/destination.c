@@ -8,7 +8,7 @@ struct destination_table {
 	struct destination_row rows[]; /* by port, family and address */
 };
 
-static int compare_endpoints(const struct endpoint *left, const struct endpoint *right)
+int endpoint_compare(const struct endpoint *left, const struct endpoint *right)
 {
 	if (left->port != right->port)
 		return left->port < right->port ? -1 : 1;
@@ -22,10 +22,10 @@ static int compare_rows(const void *left_pointer, const void *right_pointer)
 	const struct destination_row *left = left_pointer;
 	const struct destination_row *right = right_pointer;
 
-	return compare_endpoints(&left->prefix.base, &right->prefix.base);
+	return endpoint_compare(&left->prefix.base, &right->prefix.base);
 }
 
-static bool prefix_holds(const struct prefix *prefix, const struct endpoint *endpoint)
+bool prefix_holds(const struct prefix *prefix, const struct endpoint *endpoint)
 {
 	size_t bytes = prefix->length / 8;
 	unsigned int bits = prefix->length % 8;
@@ -65,7 +65,7 @@ const struct destination *destination_table_find(const struct destination_table 
 	/* Prefixes do not overlap, so only the last one that begins at or before it can hold it. */
 	while (low < high) {
 		size_t middle = low + (high - low) / 2;
-		if (compare_endpoints(&table->rows[middle].prefix.base, server) <= 0)
+		if (endpoint_compare(&table->rows[middle].prefix.base, server) <= 0)
 			low = middle + 1;
 		else
 			high = middle;

@@ -12,14 +12,10 @@ static int compare_sizes(size_t left, size_t right)
 	return (left > right) - (left < right);
 }
 
-/* By port, family, address, length, so that a prefix stands right before what lies inside it. */
+/* A prefix stands right before what lies inside it. */
 static int compare_prefixes(const struct prefix *left, const struct prefix *right)
 {
-	if (left->base.port != right->base.port)
-		return compare_sizes(left->base.port, right->base.port);
-	if (left->base.family != right->base.family)
-		return compare_sizes(left->base.family, right->base.family);
-	int order = memcmp(left->base.address, right->base.address, ADDRESS_SIZE);
+	int order = endpoint_compare(&left->base, &right->base);
 	return order ? order : compare_sizes(left->length, right->length);
 }
 
@@ -33,17 +29,7 @@ static int compare_places(const void *left_pointer, const void *right_pointer)
 
 static bool prefix_contains(const struct prefix *outer, const struct prefix *inner)
 {
-	if (outer->base.port != inner->base.port || outer->base.family != inner->base.family ||
-	    outer->length > inner->length)
-		return false;
-	size_t bytes = outer->length / 8;
-	unsigned int bits = outer->length % 8;
-	if (memcmp(outer->base.address, inner->base.address, bytes) != 0)
-		return false;
-	if (bits == 0)
-		return true;
-	uint8_t difference = outer->base.address[bytes] ^ inner->base.address[bytes];
-	return (difference >> (8 - bits)) == 0;
+	return outer->length <= inner->length && prefix_holds(outer, &inner->base);
 }
 
 /* services[0] "ssh": address, line 7: where the earlier of two things stands. */
@@ -59,7 +45,7 @@ static void place_text(const config_setting_t *setting, char *text)
 static void prefix_text(const struct prefix *prefix, char *text, size_t size)
 {
 	char address[ENDPOINT_TEXT_SIZE];
-	if (prefix->length == 8 * family_address_length(prefix->base.family))
+	if (prefix_is_address(prefix))
 		snprintf(text, size, "%s", endpoint_format(&prefix->base, address));
 	else
 		snprintf(text, size, "%s/%u port %u",

@@ -33,7 +33,7 @@ static void write_prefix(FILE *stream, const struct prefix *prefix)
 	char text[ENDPOINT_TEXT_SIZE];
 
 	endpoint_format_address(&prefix->base, text);
-	if (prefix->length == 8 * family_address_length(prefix->base.family))
+	if (prefix_is_address(prefix))
 		fprintf(stream, "%s . %u", text, prefix->base.port);
 	else
 		fprintf(stream, "%s/%u . %u", text, prefix->length, prefix->base.port);
@@ -53,8 +53,7 @@ static bool has_prefixes(const struct config *config)
 	for (size_t i = 0; i < config->egress_count; i++) {
 		const struct egress_config *egress = &config->egress[i];
 		for (size_t k = 0; k < egress->prefix_count; k++)
-			if (egress->prefixes[k].length !=
-			    8 * family_address_length(egress->prefixes[k].base.family))
+			if (!prefix_is_address(&egress->prefixes[k]))
 				return true;
 	}
 	return false;
