@@ -91,36 +91,46 @@ bool flow_answers_next(const struct flow *flow, const struct segment *segment)
 	       segment->acknowledgement - token - 1 < flow->next.length;
 }
 
-uint32_t flow_timeout(const struct flow *flow)
+enum flow_state { SYN_SENT, SYN_RECEIVED, ESTABLISHED, FIN_WAIT, TIME_WAIT, CLOSED };
+
+static enum flow_state state_of(const struct flow *flow)
 {
 	const uint8_t both = FLOW_CLIENT_FIN | FLOW_SERVER_FIN;
 
 	if ((flow->flags & FLOW_RESET) != 0)
-		return FLOW_TIMEOUT_CLOSED;
+		return CLOSED;
 	if ((flow->flags & both) == both)
-		return FLOW_TIMEOUT_TIME_WAIT;
+		return TIME_WAIT;
 	if ((flow->flags & both) != 0)
-		return FLOW_TIMEOUT_FIN;
+		return FIN_WAIT;
 	if ((flow->flags & FLOW_ESTABLISHED) != 0)
-		return FLOW_TIMEOUT_ESTABLISHED;
-	if ((flow->flags & FLOW_ANSWERED) != 0)
-		return FLOW_TIMEOUT_SYN_RECEIVED;
-	return FLOW_TIMEOUT_SYN_SENT;
+		return ESTABLISHED;
+	return (flow->flags & FLOW_ANSWERED) != 0 ? SYN_RECEIVED : SYN_SENT;
+}
+
+uint32_t flow_timeout(const struct flow *flow)
+{
+	static const uint32_t timeouts[] = {
+		[SYN_SENT] = FLOW_TIMEOUT_SYN_SENT,
+		[SYN_RECEIVED] = FLOW_TIMEOUT_SYN_RECEIVED,
+		[ESTABLISHED] = FLOW_TIMEOUT_ESTABLISHED,
+		[FIN_WAIT] = FLOW_TIMEOUT_FIN,
+		[TIME_WAIT] = FLOW_TIMEOUT_TIME_WAIT,
+		[CLOSED] = FLOW_TIMEOUT_CLOSED,
+	};
+
+	return timeouts[state_of(flow)];
 }
 
 const char *flow_state_word(const struct flow *flow)
 {
-	const uint8_t both = FLOW_CLIENT_FIN | FLOW_SERVER_FIN;
+	static const char *const words[] = {
+		[SYN_SENT] = "syn-sent",       [SYN_RECEIVED] = "syn-received",
+		[ESTABLISHED] = "established", [FIN_WAIT] = "fin-wait",
+		[TIME_WAIT] = "time-wait",     [CLOSED] = "closed",
+	};
 
-	if ((flow->flags & FLOW_RESET) != 0)
-		return "closed";
-	if ((flow->flags & both) == both)
-		return "time-wait";
-	if ((flow->flags & both) != 0)
-		return "fin-wait";
-	if ((flow->flags & FLOW_ESTABLISHED) != 0)
-		return "established";
-	return (flow->flags & FLOW_ANSWERED) != 0 ? "syn-received" : "syn-sent";
+	return words[state_of(flow)];
 }
 
 /* The server's SYN tells where its numbers begin and whether windows are scaled (RFC 7323 2.2). */
