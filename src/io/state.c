@@ -115,32 +115,27 @@ static void refuse(struct state *state, unsigned int number, const char *why)
 		  state->path, name, why, aside);
 }
 
-const char *state_check(const void *memory, size_t size, struct table_layout *layout)
+struct table *state_attach(void *memory, size_t size, uint64_t boot, uint64_t now, const char **why)
 {
-	const struct table_layout ours = flow_table_layout(0);
+	struct table_layout found = {0};
 
-	if (!table_layout_of(memory, size, layout))
-		return "not a table of knockgw";
-	if (layout->kind != ours.kind || layout->version != ours.version ||
-	    layout->value_size != ours.value_size || layout->fixed_size != ours.fixed_size)
-		return "a table of another version of knockgw";
-	return table_size(layout) == size ? NULL : "shorter or longer than its header says";
+	/* Without a header to take the capacity from, table_attach says what is wrong. */
+	table_layout_of(memory, size, &found);
+	struct table_layout layout = flow_table_layout(found.capacity);
+	return table_attach(memory, size, &layout, boot, now, why);
 }
 
 static const char *attach(struct state *state, struct mapping *mapping, int fd)
 {
 	struct stat status;
-	struct table_layout layout;
 	const char *why;
 
 	if (fstat(fd, &status) != 0 || !S_ISREG(status.st_mode) || status.st_size <= 0)
 		return "empty, or not a regular file";
 	if (!map(mapping, fd, (size_t)status.st_size))
 		return strerror(errno);
-	why = state_check(mapping->memory, mapping->size, &layout);
-	if (why == NULL)
-		mapping->table = table_attach(mapping->memory, mapping->size, &layout, state->boot,
-					      state->now, &why);
+	mapping->table =
+		state_attach(mapping->memory, mapping->size, state->boot, state->now, &why);
 	if (mapping->table != NULL)
 		return NULL;
 	unmap(mapping);

@@ -28,9 +28,10 @@ struct table *state_table(const struct state *state, unsigned int worker);
 /* A number that is another one after each boot, when CLOCK_BOOTTIME begins again. */
 uint64_t state_boot_number(void);
 
-/* Whether the contents of a file are a table of flows of that size. Returns NULL or a static
- * sentence that says why not. */
-const char *state_check(const void *memory, size_t size, struct table_layout *layout);
+/* Takes over the contents of a file, of any capacity (see table_attach). Returns NULL and points
+ * *why at a static sentence when they are no table of flows, or damaged. */
+struct table *state_attach(void *memory, size_t size, uint64_t boot, uint64_t now,
+			   const char **why);
 
 /* Calls back for every flow in the files of a directory, which a daemon may be writing to. Changes
  * nothing. Returns false with one line in error. */

@@ -30,25 +30,26 @@ static bool read_whole(struct copy *copy, int fd)
 	copy->bytes = malloc(copy->size + 1);
 	while (copy->bytes != NULL && done < copy->size) {
 		ssize_t got = pread(fd, copy->bytes + done, copy->size - done, (off_t)done);
-		if (got <= 0 && errno != EINTR)
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got <= 0)
 			return false;
-		done += got > 0 ? (size_t)got : 0;
+		done += (size_t)got;
 	}
 	return copy->bytes != NULL;
 }
 
 static struct table *attach_copy(int fd, struct copy *copy, uint64_t now, const char **why)
 {
-	struct table_layout layout;
+	uint64_t boot = state_boot_number();
 	struct table *table = NULL;
 
 	for (int i = 0; table == NULL && i < TRIES; i++) {
 		free(copy->bytes);
-		*why = read_whole(copy, fd) ? state_check(copy->bytes, copy->size, &layout)
-					    : strerror(errno);
-		if (*why == NULL)
-			table = table_attach(copy->bytes, copy->size, &layout, state_boot_number(),
-					     now, why);
+		if (read_whole(copy, fd))
+			table = state_attach(copy->bytes, copy->size, boot, now, why);
+		else
+			*why = strerror(errno);
 	}
 	return table;
 }
