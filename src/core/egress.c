@@ -4,7 +4,6 @@
 #include <stdlib.h>
 
 #include "flow.h"
-#include "icmp_quote.h"
 #include "token.h"
 
 enum {
@@ -220,41 +219,39 @@ void egress_from_server(struct egress *egress, const struct destination_table *d
 	finish(segment, REASON_TRANSLATED, decision);
 }
 
-static void translate_error(struct egress *egress, struct packet *packet, bool from_wire,
+static const struct flow *flow_of_quote(struct egress *egress, const struct tuple *tuple,
+					struct decision *decision)
+{
+	const struct flow *flow = table_find(egress->flows, tuple);
+
+	*decision = (struct decision){
+		.verdict = VERDICT_PASS,
+		.reason = flow != NULL ? REASON_QUOTE_TRANSLATED : REASON_QUOTE_FOREIGN,
+		.modified = flow != NULL,
+	};
+	return flow;
+}
+
+void egress_quote_from_wire(struct egress *egress, struct icmp_quote *quote,
 			    struct decision *decision)
 {
-	struct icmp_quote quote;
-	enum reason reason = icmp_quote_parse(&quote, packet);
+	const struct flow *flow = flow_of_quote(egress, &quote->tuple, decision);
 
-	*decision = (struct decision){.verdict = VERDICT_PASS, .reason = reason};
-	if (reason != REASON_NONE)
+	if (flow == NULL)
 		return;
-	struct tuple tuple = from_wire ? quote.tuple : tuple_reverse(&quote.tuple);
-	const struct flow *flow = table_find(egress->flows, &tuple);
-	if (flow == NULL) {
-		decision->reason = REASON_QUOTE_FOREIGN;
-		return;
-	}
-	if (from_wire) {
-		uint32_t next_token = flow->next.isn + flow->next.delta;
-		bool about_next = flow->has_next && quote.sequence == next_token;
-		icmp_quote_set_sequence(
-			&quote, quote.sequence - (about_next ? flow->next.delta : flow->syn.delta));
-	} else {
-		icmp_quote_set_acknowledgement(&quote, quote.acknowledgement + flow->syn.delta);
-	}
-	decision->modified = true;
-	decide(decision, VERDICT_PASS, REASON_QUOTE_TRANSLATED);
+	bool about_next = flow->has_next && quote->sequence == flow->next.isn + flow->next.delta;
+	icmp_quote_set_sequence(quote, quote->sequence -
+					       (about_next ? flow->next.delta : flow->syn.delta));
 }
 
-void egress_error_from_wire(struct egress *egress, struct packet *packet, struct decision *decision)
+void egress_quote_to_wire(struct egress *egress, struct icmp_quote *quote,
+			  struct decision *decision)
 {
-	translate_error(egress, packet, true, decision);
-}
+	struct tuple tuple = tuple_reverse(&quote->tuple);
+	const struct flow *flow = flow_of_quote(egress, &tuple, decision);
 
-void egress_error_to_wire(struct egress *egress, struct packet *packet, struct decision *decision)
-{
-	translate_error(egress, packet, false, decision);
+	if (flow != NULL)
+		icmp_quote_set_acknowledgement(quote, quote->acknowledgement + flow->syn.delta);
 }
 
 void egress_expire(struct egress *egress, uint64_t now)

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "destination.h"
+#include "icmp_quote.h"
 #include "packet.h"
 #include "table.h"
 #include "verdict.h"
@@ -30,11 +31,12 @@ void egress_from_client(struct egress *egress, const struct destination_table *d
 void egress_from_server(struct egress *egress, const struct destination_table *destinations,
 			struct segment *segment, uint64_t now, struct decision *decision);
 
-/* An ICMP or ICMPv6 error (packet->protocol says which) that came from the wire or leaves to it.
- * Only the numbers in the quoted segment change, and the checksums over them. */
-void egress_error_from_wire(struct egress *egress, struct packet *packet,
+/* The quote in an ICMP or ICMPv6 error that came from the wire or leaves to it: only its numbers
+ * change, and the checksums over them. */
+void egress_quote_from_wire(struct egress *egress, struct icmp_quote *quote,
 			    struct decision *decision);
-void egress_error_to_wire(struct egress *egress, struct packet *packet, struct decision *decision);
+void egress_quote_to_wire(struct egress *egress, struct icmp_quote *quote,
+			  struct decision *decision);
 
 /* Forgets what has expired. */
 void egress_expire(struct egress *egress, uint64_t now);

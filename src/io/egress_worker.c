@@ -7,7 +7,6 @@
 
 #include "core/egress.h"
 #include "core/flow.h"
-#include "core/icmp_quote.h"
 #include "core/packet.h"
 #include "log.h"
 
@@ -115,16 +114,13 @@ static void carry_out(struct egress_worker *egress, struct worker *worker,
 
 /* All errors come to the first worker; which one they are about only the quote tells. */
 static bool hand_on(struct egress_worker *egress, struct worker *worker,
-		    const struct queue_packet *queued, struct packet *packet)
+		    const struct queue_packet *queued, const struct icmp_quote *quote)
 {
 	const struct egress_setup *setup = egress->setup;
-	struct icmp_quote quote;
-
-	if (setup->count == 1 || icmp_quote_parse(&quote, packet) != REASON_NONE)
-		return false;
 	const struct endpoint *client =
-		from_wire(queued) ? &quote.tuple.source : &quote.tuple.destination;
+		from_wire(queued) ? &quote->tuple.source : &quote->tuple.destination;
 	unsigned int shard = flow_shard(client->port, setup->count);
+
 	if (shard == egress->number)
 		return false;
 	count(&egress->counters.handed_on);
@@ -137,14 +133,18 @@ static bool hand_on(struct egress_worker *egress, struct worker *worker,
 static void translate_error(struct egress_worker *egress, struct worker *worker,
 			    const struct queue_packet *queued, struct packet *packet)
 {
-	struct decision decision;
+	struct icmp_quote quote;
+	struct decision decision = {.verdict = VERDICT_PASS};
 
-	if (hand_on(egress, worker, queued, packet))
-		return;
-	if (from_wire(queued))
-		egress_error_from_wire(egress->engine, packet, &decision);
-	else
-		egress_error_to_wire(egress->engine, packet, &decision);
+	decision.reason = icmp_quote_parse(&quote, packet);
+	if (decision.reason == REASON_NONE) {
+		if (hand_on(egress, worker, queued, &quote))
+			return;
+		if (from_wire(queued))
+			egress_quote_from_wire(egress->engine, &quote, &decision);
+		else
+			egress_quote_to_wire(egress->engine, &quote, &decision);
+	}
 	carry_out(egress, worker, queued, packet, &decision);
 }
 
