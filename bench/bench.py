@@ -113,9 +113,9 @@ class Bench:
     def compare(self, result, wrapped, what, *isn, base=None):
         """One pair. The client of the protect role sets its ISN, with and without a gateway."""
         with base or contextlib.nullcontext():
-            base = self.traffic(what, *isn)
+            base_rate = self.traffic(what, *isn)
         with wrapped:
-            result.pairs.append((base, self.traffic(what, *isn)))
+            result.pairs.append((base_rate, self.traffic(what, *isn)))
 
     def rate_of_queue(self):
         """Packets that went through queue 40 in a second, under a flood of authorised SYNs."""

@@ -118,6 +118,8 @@ knockctl_SOURCES = \
 	src/cli/cli.h \
 	src/cli/flows.c \
 	src/cli/genkey.c \
+	src/cli/print_json.c \
+	src/cli/print_json.h \
 	src/cli/replay.c \
 	src/cli/token.c \
 	src/cli/token_input.c \

@@ -2,12 +2,12 @@
 #include <getopt.h>
 #include <jansson.h>
 #include <stdio.h>
-#include <unistd.h>
 
 #include "cli.h"
 #include "core/flow.h"
 #include "io/state.h"
 #include "io/worker.h"
+#include "print_json.h"
 
 #define DEFAULT_DIRECTORY "/var/lib/knockgw"
 
@@ -59,17 +59,13 @@ static bool print_object(const struct tuple *tuple, const struct flow *flow, uin
 {
 	char client[ENDPOINT_TEXT_SIZE];
 	char server[ENDPOINT_TEXT_SIZE];
-	json_t *object = json_pack(
+
+	return print_json(json_pack(
 		"{ss ss si ss si so so sf}", "state", flow_state_word(flow), "client",
 		endpoint_format_address(&tuple->source, client), "client_port", tuple->source.port,
 		"server", endpoint_format_address(&tuple->destination, server), "server_port",
 		tuple->destination.port, "isn", hex(flow->syn.isn), "token",
-		hex(flow->syn.isn + flow->syn.delta), "expires_s", (double)remaining / 1000);
-	bool printed = object != NULL && json_dumpf(object, stdout, JSON_COMPACT) == 0 &&
-		       putchar('\n') != EOF;
-
-	json_decref(object);
-	return printed;
+		hex(flow->syn.isn + flow->syn.delta), "expires_s", (double)remaining / 1000));
 }
 
 static void print_flow(void *context, const struct tuple *tuple, const struct flow *flow,

@@ -10,6 +10,7 @@
 #include "io/capture.h"
 #include "io/config.h"
 #include "io/service_rows.h"
+#include "print_json.h"
 
 static const char USAGE[] =
 	"Usage: knockctl replay --config F [--summary] CAPTURE...\n"
@@ -30,15 +31,6 @@ struct session {
 	struct replay *replay;
 };
 
-static bool print_object(json_t *object)
-{
-	bool printed = object != NULL && json_dumpf(object, stdout, JSON_COMPACT) == 0 &&
-		       putchar('\n') != EOF;
-
-	json_decref(object);
-	return printed;
-}
-
 static bool print_decision(const struct captured_packet *captured, const struct tuple *tuple,
 			   const char *kind, const struct decision *decision)
 {
@@ -47,7 +39,7 @@ static bool print_decision(const struct captured_packet *captured, const struct 
 	double time = (double)captured->seconds + (double)captured->microseconds / 1e6;
 	const struct service *service = decision->service;
 
-	return print_object(json_pack(
+	return print_json(json_pack(
 		"{sf ss si ss si ss ss so ss ss ss}", "time", time, "src",
 		endpoint_format_address(&tuple->source, source), "sport", tuple->source.port, "dst",
 		endpoint_format_address(&tuple->destination, destination), "dport",
@@ -98,7 +90,7 @@ static bool print_summary(const struct session *session)
 {
 	struct replay_summary summary = replay_summary(session->replay);
 
-	return print_object(json_pack(
+	return print_json(json_pack(
 		"{sI sI sI sI sI}", "connections", (json_int_t)summary.connections, "opened",
 		(json_int_t)summary.opened, "pending", (json_int_t)summary.pending, "refused_syn",
 		(json_int_t)summary.refused_syn, "refused_data", (json_int_t)summary.refused_data));

@@ -105,14 +105,15 @@ static void write_pass_sets(FILE *stream, const struct config *config)
 static void write_share(FILE *stream, const char *chain, const char *port, unsigned int count)
 {
 	fprintf(stream, "\tchain %s_%s {\n", chain, port);
-	if (count == 1)
-		fprintf(stream, "\t\tgoto %s_0\n", chain);
-	else
-		fprintf(stream, "\t\ttcp %s & 0x007e vmap { ", port);
-	for (unsigned int bits = 0; count > 1 && bits < FLOW_SHARDS; bits++)
+	if (count == 1) {
+		fprintf(stream, "\t\tgoto %s_0\n\t}\n\n", chain);
+		return;
+	}
+	fprintf(stream, "\t\ttcp %s & 0x007e vmap { ", port);
+	for (unsigned int bits = 0; bits < FLOW_SHARDS; bits++)
 		fprintf(stream, "%s0x%04x : goto %s_%u", bits > 0 ? ", " : "", bits << 1, chain,
 			flow_shard((uint16_t)(bits << 1), count));
-	fputs(count == 1 ? "\t}\n\n" : " }\n\t}\n\n", stream);
+	fputs(" }\n\t}\n\n", stream);
 }
 
 /* The two chains that see what leaves for a server and what comes from one. Behind SNAT on the way

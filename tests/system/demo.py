@@ -3,7 +3,7 @@
 import os
 import sys
 
-from lab import KNOCKCTL, Daemon, Lab
+from lab import KNOCKCTL, Daemon, Lab, url
 from topology import TwoGateways
 
 SECRET = "h:" + os.urandom(64).hex()
@@ -59,10 +59,6 @@ def nothing_to_see(show, scanner):
     for address in TwoGateways.SERVER:
         found = scan(scanner, address)
         show.expect("22 and 80 look like a port that nobody uses", found[0] == found[1] == found[2])
-
-
-def url(address):
-    return f"http://[{address}]/" if ":" in address else f"http://{address}/"
 
 
 def clients_get_in(show, namespace, who, ssh):

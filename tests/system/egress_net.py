@@ -9,7 +9,7 @@ import subprocess
 
 from scapy.all import rdpcap
 
-from lab import KNOCKCTL, PYTHON, Daemon, wait_until
+from lab import KNOCKCTL, PYTHON, Daemon, url, wait_until
 from topology import TwoGateways
 
 SECRET = "a secret between two gateways"
@@ -57,10 +57,6 @@ class Net(TwoGateways):
         said = self.egress.run([KNOCKCTL, "flows", "--json", "--state-directory",
                                 self.lab.folder / "state"]).stdout
         return [json.loads(line) for line in said.splitlines()]
-
-
-def url(address, path=""):
-    return f"http://[{address}]/{path}" if ":" in address else f"http://{address}/{path}"
 
 
 def get(namespace, address):

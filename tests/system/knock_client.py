@@ -18,9 +18,10 @@ TCP_REPAIR, TCP_REPAIR_QUEUE, TCP_QUEUE_SEQ = 19, 20, 21
 TCP_SEND_QUEUE, REPAIR_ON, REPAIR_OFF_NO_WINDOW_PROBE = 2, 1, -1
 
 
-def token(knockctl, secret, address, port, payload=None):
-    """The ISN for a SYN without timestamps; over payload in integrity mode."""
-    command = [knockctl, "token", "--address", address, "--port", str(port)]
+def token(knockctl, secret, address, port, payload=None, tsval=0):
+    """The ISN for a SYN with that TSval; over payload in integrity mode."""
+    command = [knockctl, "token", "--address", address, "--port", str(port),
+               "--tsval", f"{tsval:08x}"]
     if payload is not None:
         command += ["--payload-hex", payload.hex()]
     environment = {**os.environ, "KNOCK_SECRET": secret}

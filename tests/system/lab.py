@@ -37,6 +37,10 @@ def wait_until(condition, timeout=20.0, what="the condition"):
         time.sleep(0.02)
 
 
+def url(address, path=""):
+    return f"http://[{address}]/{path}" if ":" in address else f"http://{address}/{path}"
+
+
 class Namespace:
     """A network namespace: a host of the test's network."""
 

@@ -2,15 +2,15 @@
 """The egress role: unmodified programs behind one knockgw reach servers behind another; what is on
 the wire; bulk data over good and bad networks."""
 import json
-import os
 import subprocess
 
 import pytest
 from scapy.all import IP, TCP, IPv6, rdpcap
 
+import knock_client
 from egress_net import (SECRET, Net, counter, finish_transfer, get, put_file, start_transfer,
-                        stop_capture, url)
-from lab import BUILD, KNOCKCTL, PYTHON, Daemon, wait_until
+                        stop_capture)
+from lab import BUILD, KNOCKCTL, PYTHON, Daemon, url, wait_until
 from topology import TwoGateways
 
 
@@ -51,10 +51,7 @@ def test_many_streams_both_ways(net, family):
 def token_for(packet, address, port):
     """What knockctl says that the ISN of this SYN must be."""
     tsval = dict(packet[TCP].options).get("Timestamp", (0, 0))[0]
-    said = subprocess.run([KNOCKCTL, "token", "--address", address, "--port", str(port), "--tsval",
-                           f"{tsval:08x}"], env={**os.environ, "KNOCK_SECRET": SECRET}, check=True,
-                          capture_output=True, text=True).stdout
-    return int(said, 16)
+    return knock_client.token(KNOCKCTL, SECRET, address, port, tsval=tsval)
 
 
 def is_syn(packet):

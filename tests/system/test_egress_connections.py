@@ -10,8 +10,8 @@ import pytest
 
 from egress_net import (ECHO, HOLDER, PING, PROTECT, SECRET, Net, client, counter, echo_server,
                         egress_config, finish_transfer, get, put_file, size_of, start_transfer,
-                        stop_capture, url)
-from lab import KNOCKCTL, PYTHON, Daemon, wait_until
+                        stop_capture)
+from lab import KNOCKCTL, PYTHON, Daemon, url, wait_until
 from topology import Direct
 
 TCP_MD5SIG = 14
