@@ -192,13 +192,14 @@ static void translate_packet(void *context, struct worker *worker, struct queue_
 	carry_out(egress, worker, queued, &packet, &decision);
 }
 
-static void tick(void *context, struct worker *worker)
+static uint64_t tick(void *context, struct worker *worker)
 {
 	struct egress_worker *egress = context;
 
 	egress_expire(egress->engine, worker_time(worker));
 	atomic_store_explicit(&egress->counters.flows, table_count(egress->flows),
 			      memory_order_relaxed);
+	return UINT64_MAX;
 }
 
 struct worker_callbacks egress_worker_callbacks(struct egress_worker *egress)

@@ -201,11 +201,12 @@ static void judge_packet(void *context, struct worker *worker, struct queue_pack
 	carry_out(protect, worker, queued, &segment, &tuple, &decision);
 }
 
-static void tick(void *context, struct worker *worker)
+static uint64_t tick(void *context, struct worker *worker)
 {
 	struct protect_worker *protect = context;
 
 	protect_expire(protect->engine, worker_time(worker));
+	return UINT64_MAX;
 }
 
 struct worker_callbacks protect_worker_callbacks(struct protect_worker *protect)

@@ -22,6 +22,7 @@ struct worker {
 	struct queue *queue;
 	struct worker_callbacks callbacks;
 	uint64_t time;
+	uint64_t due; /* when the role wants its next tick */
 	pthread_t thread;
 	bool running;
 };
@@ -76,7 +77,9 @@ static void await_packets(const struct worker *worker)
 		{.fd = worker->pool->stop, .events = POLLIN},
 	};
 
-	poll(polled, 2, TICK);
+	uint64_t wait = worker->due > worker->time ? worker->due - worker->time : 0;
+
+	poll(polled, 2, wait < TICK ? (int)wait : TICK);
 }
 
 static void *serve(void *argument)
@@ -92,7 +95,7 @@ static void *serve(void *argument)
 		received = queue_receive(worker->queue, take_packet, worker);
 		if (received < 0)
 			break;
-		worker->callbacks.tick(worker->callbacks.context, worker);
+		worker->due = worker->callbacks.tick(worker->callbacks.context, worker);
 		queue_flush(worker->queue);
 	}
 	if (received >= 0)
@@ -132,6 +135,7 @@ static bool start_worker(struct worker_pool *pool, const struct queue_options *o
 	worker->pool = pool;
 	worker->callbacks = *callbacks;
 	worker->time = worker_now();
+	worker->due = UINT64_MAX;
 	worker->queue = queue_open(&own, error);
 	if (worker->queue == NULL)
 		return false;

@@ -14,8 +14,9 @@ struct worker;
 struct worker_callbacks {
 	/* Judges a packet; must give exactly one verdict for it (queue_verdict), now or later. */
 	void (*packet)(void *context, struct worker *worker, struct queue_packet *packet);
-	/* Called about once a second and after every batch. */
-	void (*tick)(void *context, struct worker *worker);
+	/* Called about once a second and after every batch. Returns when it wants to be called
+	 * next, on the clock of worker_time; UINT64_MAX: whenever. */
+	uint64_t (*tick)(void *context, struct worker *worker);
 	void *context;
 };
 
