@@ -5,12 +5,15 @@ libknockgw_core_a_CFLAGS = $(AM_CFLAGS) $(NETTLE_CFLAGS)
 libknockgw_core_a_SOURCES = \
 	src/core/checksum.c \
 	src/core/checksum.h \
+	src/core/counter.h \
 	src/core/destination.c \
 	src/core/destination.h \
 	src/core/egress.c \
 	src/core/egress.h \
 	src/core/flow.c \
 	src/core/flow.h \
+	src/core/histogram.c \
+	src/core/histogram.h \
 	src/core/icmp_quote.c \
 	src/core/icmp_quote.h \
 	src/core/packet.c \
@@ -61,6 +64,8 @@ libknockgw_io_a_SOURCES = \
 	src/io/config_value.c \
 	src/io/conntrack.c \
 	src/io/conntrack.h \
+	src/io/counters.c \
+	src/io/counters.h \
 	src/io/daemon.c \
 	src/io/daemon.h \
 	src/io/diagnostics.c \

@@ -32,6 +32,7 @@ struct destination {
 	uint32_t index;     /* position in the configuration, for counters */
 	uint16_t integrity; /* bytes of the payload check; 0: authentication mode */
 	const struct key *key;
+	struct tally *tally;
 };
 
 /* Finds a destination by the address and port of a server. Immutable once built, so threads may

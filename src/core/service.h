@@ -12,9 +12,13 @@
 
 enum { NAME_SIZE = 64 }; /* of services, keys and destinations, with NUL */
 
+/* Where the edge counts packets by name; nothing here looks at it. */
+struct tally;
+
 struct key {
 	char name[NAME_SIZE]; /* "1", "2", … when the administrator gave none */
 	struct secret secret;
+	struct tally *tally; /* of this key in this service */
 };
 
 struct service {
@@ -23,6 +27,7 @@ struct service {
 	uint16_t integrity;     /* bytes of the payload check; 0: authentication mode */
 	const struct key *keys; /* all valid; the first is the current one */
 	size_t key_count;       /* at least 1 */
+	struct tally *tally;    /* for what no key fits */
 };
 
 /* Finds a service by the destination of a segment. Immutable once built, so threads may share it.

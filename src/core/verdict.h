@@ -18,6 +18,7 @@ enum verdict {
 	VERDICT_RESET, /* goes on as the RST that the packet was turned into; the other side gets an
 			  RST of our own, and the connection is forgotten */
 	VERDICT_LOOKUP, /* protect: only conntrack knows whether its connection is verified */
+	VERDICT_COUNT
 };
 
 struct service;

@@ -12,6 +12,7 @@
 
 #include "background.h"
 #include "build-config.h"
+#include "counters.h"
 #include "egress_role.h"
 #include "interfaces.h"
 #include "log.h"
@@ -24,7 +25,8 @@
 static const struct timeval OVERRUN_INTERVAL = {.tv_sec = 5};
 
 struct daemon {
-	const struct config *config;
+	struct config *config;
+	struct counters *counters;
 	struct nft *nft;
 	struct interfaces *interfaces;
 	struct protect_role *protect; /* NULL without services */
@@ -50,6 +52,17 @@ static void on_stop_signal(evutil_socket_t signal, short events, void *context)
 	event_base_loopbreak(daemon->base);
 }
 
+static void log_counters(const struct daemon *daemon, enum role role)
+{
+	for (int reason = 0; reason < REASON_COUNT; reason++) {
+		uint64_t sum = counters_total(daemon->counters, role, (enum reason)reason);
+		if (sum > 0)
+			log_event(LOG_LEVEL_INFO, "statistics", "role=%s reason=%s packets=%llu",
+				  role_word(role), reason_word((enum reason)reason),
+				  (unsigned long long)sum);
+	}
+}
+
 static void on_statistics_signal(evutil_socket_t signal, short events, void *context)
 {
 	struct daemon *daemon = context;
@@ -57,9 +70,12 @@ static void on_statistics_signal(evutil_socket_t signal, short events, void *con
 	(void)signal;
 	(void)events;
 	if (daemon->protect != NULL)
-		protect_role_log_counters(daemon->protect);
-	if (daemon->egress != NULL)
-		egress_role_log_counters(daemon->egress);
+		log_counters(daemon, ROLE_PROTECT);
+	if (daemon->egress == NULL)
+		return;
+	log_counters(daemon, ROLE_EGRESS);
+	log_event(LOG_LEVEL_INFO, "statistics", "role=egress flows=%llu",
+		  (unsigned long long)egress_role_flows(daemon->egress));
 }
 
 static void on_reload_signal(evutil_socket_t signal, short events, void *context)
@@ -229,12 +245,12 @@ static bool start_roles(struct daemon *daemon)
 	const struct config *config = daemon->config;
 
 	if (config->service_count > 0) {
-		daemon->protect = protect_role_start(config, daemon->interfaces);
+		daemon->protect = protect_role_start(config, daemon->interfaces, daemon->counters);
 		if (daemon->protect == NULL)
 			return false;
 	}
 	if (config->egress_count > 0) {
-		daemon->egress = egress_role_start(config);
+		daemon->egress = egress_role_start(config, daemon->counters);
 		if (daemon->egress == NULL)
 			return false;
 	}
@@ -245,7 +261,9 @@ static bool start(struct daemon *daemon)
 {
 	daemon->base = event_base_new();
 	daemon->interfaces = interfaces_open();
-	if (daemon->base == NULL || daemon->interfaces == NULL) {
+	daemon->counters = counters_new(daemon->config->queue_count);
+	if (daemon->base == NULL || daemon->interfaces == NULL || daemon->counters == NULL ||
+	    !counters_bind(daemon->counters, daemon->config)) {
 		log_event(LOG_LEVEL_ERROR, "start-failed", "reason=\"%s\"", strerror(errno));
 		return false;
 	}
@@ -271,6 +289,7 @@ static void stop(struct daemon *daemon)
 			event_free(events[i]);
 	protect_role_stop(daemon->protect);
 	egress_role_stop(daemon->egress);
+	counters_free(daemon->counters);
 	interfaces_close(daemon->interfaces);
 	if (daemon->base != NULL)
 		event_base_free(daemon->base);
@@ -287,7 +306,7 @@ static void announce(struct background *background)
 	sd_notify(0, "READY=1");
 }
 
-bool daemon_run(const struct config *config, struct background *background)
+bool daemon_run(struct config *config, struct background *background)
 {
 	struct daemon daemon = {.config = config};
 

@@ -11,6 +11,6 @@
 /* Runs until SIGTERM or SIGINT. In the foreground (background NULL) it logs to standard error and
  * prints "knockgw: ready" there once queues are served and rules stand; otherwise it logs to syslog
  * and lets the waiting parent go. Returns false when it could not start or had to give up. */
-bool daemon_run(const struct config *config, struct background *background);
+bool daemon_run(struct config *config, struct background *background);
 
 #endif

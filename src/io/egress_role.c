@@ -76,7 +76,7 @@ static uint32_t flows_taken_over(const struct egress_role *role)
 }
 
 static bool start(struct egress_role *role, const struct config *config,
-		  char error[static STATE_ERROR_SIZE])
+		  const struct counters *counters, char error[static STATE_ERROR_SIZE])
 {
 	unsigned int count = ruleset_egress_queues(config);
 	uint32_t capacity = (config->max_flows + count - 1) / count;
@@ -87,6 +87,7 @@ static bool start(struct egress_role *role, const struct config *config,
 		.set_marks = ruleset_egress_may_pass(config),
 		.first_queue = ruleset_egress_queue(config),
 		.count = count,
+		.unknown = counters_unknown(counters, ROLE_EGRESS),
 		.warned_of_signature = &role->warned_of_signature,
 	};
 	if (role->destinations == NULL)
@@ -99,12 +100,12 @@ static bool start(struct egress_role *role, const struct config *config,
 	return start_workers(role, error);
 }
 
-struct egress_role *egress_role_start(const struct config *config)
+struct egress_role *egress_role_start(const struct config *config, const struct counters *counters)
 {
 	char error[STATE_ERROR_SIZE] = "out of memory";
 	struct egress_role *role = calloc(1, sizeof(*role));
 
-	if (role != NULL && start(role, config, error))
+	if (role != NULL && start(role, config, counters, error))
 		return role;
 	log_event(LOG_LEVEL_ERROR, "start-failed", "role=egress reason=\"%s\"", error);
 	egress_role_stop(role);
@@ -133,31 +134,6 @@ uint64_t egress_role_flows(const struct egress_role *role)
 	uint64_t sum = 0;
 
 	for (unsigned int i = 0; i < role->setup.count; i++)
-		sum += atomic_load_explicit(&egress_worker_counters(role->workers[i])->flows,
-					    memory_order_relaxed);
+		sum += counter_read(&egress_worker_counters(role->workers[i])->flows);
 	return sum;
-}
-
-static uint64_t sum_of_reason(const struct egress_role *role, int reason)
-{
-	uint64_t sum = 0;
-
-	for (unsigned int i = 0; i < role->setup.count; i++)
-		sum += atomic_load_explicit(
-			&egress_worker_counters(role->workers[i])->reasons[reason],
-			memory_order_relaxed);
-	return sum;
-}
-
-void egress_role_log_counters(const struct egress_role *role)
-{
-	for (int reason = 0; reason < REASON_COUNT; reason++) {
-		uint64_t sum = sum_of_reason(role, reason);
-		if (sum > 0)
-			log_event(LOG_LEVEL_INFO, "statistics",
-				  "role=egress reason=%s packets=%llu",
-				  reason_word((enum reason)reason), (unsigned long long)sum);
-	}
-	log_event(LOG_LEVEL_INFO, "statistics", "role=egress flows=%llu",
-		  (unsigned long long)egress_role_flows(role));
 }

@@ -4,12 +4,14 @@
 #define KNOCKGW_IO_EGRESS_ROLE_H
 
 #include "config.h"
+#include "counters.h"
 #include "worker.h"
 
 struct egress_role;
 
-/* Starts the workers. Logs one line and returns NULL when that fails. config must outlive it. */
-struct egress_role *egress_role_start(const struct config *config);
+/* Starts the workers. Logs one line and returns NULL when that fails. config (bound to counters)
+ * and counters must outlive it. */
+struct egress_role *egress_role_start(const struct config *config, const struct counters *counters);
 
 /* Stops them. NULL is fine. */
 void egress_role_stop(struct egress_role *role);
@@ -18,8 +20,5 @@ void egress_role_stop(struct egress_role *role);
 uint64_t egress_role_flows(const struct egress_role *role);
 
 const struct worker_pool *egress_role_pool(const struct egress_role *role);
-
-/* Logs what was done so far, one line for each reason that occurred. */
-void egress_role_log_counters(const struct egress_role *role);
 
 #endif

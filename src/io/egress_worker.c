@@ -18,11 +18,6 @@ struct egress_worker {
 	struct egress_counters counters;
 };
 
-static void count(_Atomic uint64_t *counter)
-{
-	atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
-}
-
 struct egress_worker *egress_worker_new(const struct egress_setup *setup, unsigned int number,
 					struct table *flows)
 {
@@ -97,7 +92,10 @@ static void carry_out(struct egress_worker *egress, struct worker *worker,
 	uint32_t mark = queued->mark & ~marks->mask;
 	bool marked = egress->setup->set_marks && !from_wire(queued);
 
-	count(&egress->counters.reasons[decision->reason]);
+	struct tally *tally = decision->destination != NULL ? decision->destination->tally
+							    : egress->setup->unknown;
+
+	tally_count(tally, egress->number, decision->verdict, decision->reason);
 	if (decision->verdict == VERDICT_DROP) {
 		queue_verdict(worker_queue(worker), queued->id, NF_DROP, NULL, NULL, 0);
 		return;
@@ -123,7 +121,7 @@ static bool hand_on(struct egress_worker *egress, struct worker *worker,
 
 	if (shard == egress->number)
 		return false;
-	count(&egress->counters.handed_on);
+	counter_add(&egress->counters.handed_on, 1);
 	queue_verdict(worker_queue(worker), queued->id,
 		      NF_QUEUE_NR(setup->first_queue + shard) | NF_VERDICT_FLAG_QUEUE_BYPASS, NULL,
 		      NULL, 0);

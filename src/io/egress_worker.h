@@ -10,6 +10,7 @@
 #include "core/destination.h"
 #include "core/reason.h"
 #include "core/table.h"
+#include "counters.h"
 #include "ruleset.h"
 #include "worker.h"
 
@@ -21,14 +22,14 @@ struct egress_setup {
 	struct marks marks;
 	bool set_marks; /* whether the ruleset wants to know what was translated */
 	uint16_t first_queue;
-	unsigned int count; /* workers */
+	unsigned int count;    /* workers */
+	struct tally *unknown; /* for packets of no destination */
 	/* Whether somebody was told of segments that cannot be translated: once is enough. */
 	atomic_bool *warned_of_signature;
 };
 
-/* What a worker did, by reason; readable from any thread. */
+/* What a worker did besides what struct tally counts; readable from any thread. */
 struct egress_counters {
-	_Atomic uint64_t reasons[REASON_COUNT];
 	_Atomic uint64_t handed_on; /* ICMP errors that belong to another worker */
 	_Atomic uint64_t flows;
 };

@@ -2,7 +2,6 @@
 #include "protect_role.h"
 
 #include <errno.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -51,7 +50,7 @@ static bool start_workers(struct protect_role *role, const struct config *config
 		return false;
 	}
 	for (unsigned int i = 0; i < role->count; i++) {
-		role->workers[i] = protect_worker_new(&role->setup);
+		role->workers[i] = protect_worker_new(&role->setup, i);
 		if (role->workers[i] == NULL) {
 			snprintf(error, QUEUE_ERROR_SIZE, "cannot set up a worker: %s",
 				 strerror(errno));
@@ -65,7 +64,8 @@ static bool start_workers(struct protect_role *role, const struct config *config
 	return role->pool != NULL;
 }
 
-struct protect_role *protect_role_start(const struct config *config, struct interfaces *interfaces)
+struct protect_role *protect_role_start(const struct config *config, struct interfaces *interfaces,
+					const struct counters *counters)
 {
 	char error[QUEUE_ERROR_SIZE] = "out of memory";
 	struct protect_role *role =
@@ -79,6 +79,7 @@ struct protect_role *protect_role_start(const struct config *config, struct inte
 			.interfaces = interfaces,
 			.marks = marks_from_mask(config->mark),
 			.capacity = config->max_flows / config->queue_count + 1,
+			.unknown = counters_unknown(counters, ROLE_PROTECT),
 		};
 		if (start_workers(role, config, error))
 			return role;
@@ -104,17 +105,11 @@ const struct worker_pool *protect_role_pool(const struct protect_role *role)
 	return role->pool;
 }
 
-void protect_role_log_counters(const struct protect_role *role)
+uint64_t protect_role_pending(const struct protect_role *role)
 {
-	for (int reason = 0; reason < REASON_COUNT; reason++) {
-		uint64_t sum = 0;
-		for (unsigned int i = 0; i < role->count; i++)
-			sum += atomic_load_explicit(
-				&protect_worker_counters(role->workers[i])->reasons[reason],
-				memory_order_relaxed);
-		if (sum > 0)
-			log_event(LOG_LEVEL_INFO, "statistics",
-				  "role=protect reason=%s packets=%llu",
-				  reason_word((enum reason)reason), (unsigned long long)sum);
-	}
+	uint64_t sum = 0;
+
+	for (unsigned int i = 0; i < role->count; i++)
+		sum += counter_read(&protect_worker_counters(role->workers[i])->pending);
+	return sum;
 }

@@ -4,19 +4,21 @@
 #define KNOCKGW_IO_PROTECT_ROLE_H
 
 #include "config.h"
+#include "counters.h"
 #include "interfaces.h"
 #include "worker.h"
 
 struct protect_role;
 
-/* Binds the queues and starts the workers. config and interfaces must outlive the role. Logs the
- * reason and returns NULL when that fails. */
-struct protect_role *protect_role_start(const struct config *config, struct interfaces *interfaces);
+/* Binds the queues and starts the workers. config (bound to counters), interfaces and counters must
+ * outlive the role. Logs the reason and returns NULL when that fails. */
+struct protect_role *protect_role_start(const struct config *config, struct interfaces *interfaces,
+					const struct counters *counters);
 void protect_role_stop(struct protect_role *role);
 
 const struct worker_pool *protect_role_pool(const struct protect_role *role);
 
-/* Logs how often each reason occurred. */
-void protect_role_log_counters(const struct protect_role *role);
+/* Connections whose payload check is still to come, as of the last second. */
+uint64_t protect_role_pending(const struct protect_role *role);
 
 #endif

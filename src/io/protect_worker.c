@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <linux/netfilter.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/random.h>
 
@@ -14,18 +13,14 @@
 
 struct protect_worker {
 	const struct protect_setup *setup;
+	unsigned int number;
 	struct protect *engine;
 	struct conntrack *conntrack;
 	struct inject *inject;
 	struct protect_counters counters;
 };
 
-static void count(_Atomic uint64_t *counter)
-{
-	atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
-}
-
-struct protect_worker *protect_worker_new(const struct protect_setup *setup)
+struct protect_worker *protect_worker_new(const struct protect_setup *setup, unsigned int number)
 {
 	uint8_t hash_key[16];
 	struct protect_worker *protect = calloc(1, sizeof(*protect));
@@ -33,6 +28,7 @@ struct protect_worker *protect_worker_new(const struct protect_setup *setup)
 	if (protect == NULL)
 		return NULL;
 	protect->setup = setup;
+	protect->number = number;
 	if (getrandom(hash_key, sizeof(hash_key), 0) == (ssize_t)sizeof(hash_key))
 		protect->engine = protect_new(setup->capacity, hash_key, worker_now());
 	protect->conntrack = conntrack_open();
@@ -67,7 +63,7 @@ static enum connection_state look_up(struct protect_worker *protect, const struc
 	int found = conntrack_lookup(protect->conntrack, tuple, &entry);
 
 	if (found < 0)
-		count(&protect->counters.failed_lookups);
+		counter_add(&protect->counters.failed_lookups, 1);
 	if (found <= 0)
 		return CONNECTION_UNKNOWN;
 	if ((entry.mark & marks->mask) == marks->verified)
@@ -89,7 +85,7 @@ static void clear_leftover(struct protect_worker *protect, const struct tuple *t
 		return;
 	conntrack_delete(protect->conntrack, tuple);
 	decision->verdict = VERDICT_DROP;
-	count(&protect->counters.leftovers);
+	counter_add(&protect->counters.leftovers, 1);
 }
 
 /* The mark under which a packet leaves the queue: "settle" moves it to the connection. */
@@ -137,6 +133,17 @@ static void log_decision(const struct protect_worker *protect, const struct queu
 		  decision->key != NULL ? decision->key->name : "");
 }
 
+static void count(const struct protect_worker *protect, const struct decision *decision)
+{
+	struct tally *tally = protect->setup->unknown;
+
+	if (decision->key != NULL)
+		tally = decision->key->tally;
+	else if (decision->service != NULL)
+		tally = decision->service->tally;
+	tally_count(tally, protect->number, decision->verdict, decision->reason);
+}
+
 /* Gives the verdict to the kernel. */
 static void carry_out(struct protect_worker *protect, struct worker *worker,
 		      const struct queue_packet *queued, const struct segment *segment,
@@ -145,7 +152,7 @@ static void carry_out(struct protect_worker *protect, struct worker *worker,
 	uint32_t mark = mark_of(&protect->setup->marks, queued->mark, decision->verdict);
 	struct queue *queue = worker_queue(worker);
 
-	count(&protect->counters.reasons[decision->reason]);
+	count(protect, decision);
 	if (decision->verdict == VERDICT_DROP) {
 		queue_verdict(queue, queued->id, NF_DROP, NULL, NULL, 0);
 		return;
@@ -160,7 +167,7 @@ static void carry_out(struct protect_worker *protect, struct worker *worker,
 	queue_flush(queue);
 	inject_segment(protect->inject, &back, decision->peer_sequence, 0, TCP_RST);
 	conntrack_delete(protect->conntrack, tuple);
-	count(&protect->counters.resets);
+	counter_add(&protect->counters.resets, 1);
 }
 
 static void refuse_unreadable(struct protect_worker *protect, struct worker *worker,
@@ -168,7 +175,7 @@ static void refuse_unreadable(struct protect_worker *protect, struct worker *wor
 {
 	uint32_t mark = mark_of(&protect->setup->marks, queued->mark, VERDICT_CLOSED);
 
-	count(&protect->counters.reasons[reason]);
+	tally_count(protect->setup->unknown, protect->number, VERDICT_CLOSED, reason);
 	queue_verdict(worker_queue(worker), queued->id, NF_ACCEPT, &mark, NULL, 0);
 }
 
@@ -206,6 +213,8 @@ static uint64_t tick(void *context, struct worker *worker)
 	struct protect_worker *protect = context;
 
 	protect_expire(protect->engine, worker_time(worker));
+	atomic_store_explicit(&protect->counters.pending, protect_pending(protect->engine),
+			      memory_order_relaxed);
 	return UINT64_MAX;
 }
 

@@ -10,6 +10,7 @@
 #include "core/protect.h"
 #include "core/reason.h"
 #include "core/service.h"
+#include "counters.h"
 #include "interfaces.h"
 #include "ruleset.h"
 #include "worker.h"
@@ -21,19 +22,21 @@ struct protect_setup {
 	const struct service_table *services;
 	struct interfaces *interfaces;
 	struct marks marks;
-	uint32_t capacity; /* connections that one worker remembers */
+	uint32_t capacity;     /* connections that one worker remembers */
+	struct tally *unknown; /* for packets of no service */
 };
 
-/* What a worker did, by reason; readable from any thread. */
+/* What a worker did besides what struct tally counts; readable from any thread. */
 struct protect_counters {
-	_Atomic uint64_t reasons[REASON_COUNT];
+	_Atomic uint64_t pending;   /* connections whose payload check is still to come */
 	_Atomic uint64_t resets;    /* connections that failed the payload check */
 	_Atomic uint64_t leftovers; /* stale conntrack entries in the way of an authorised SYN */
 	_Atomic uint64_t failed_lookups; /* conntrack did not answer */
 };
 
-/* Returns NULL with errno set when memory or a socket is not to be had. */
-struct protect_worker *protect_worker_new(const struct protect_setup *setup);
+/* number: which of the workers this is. Returns NULL with errno set when memory or a socket is not
+ * to be had. */
+struct protect_worker *protect_worker_new(const struct protect_setup *setup, unsigned int number);
 void protect_worker_free(struct protect_worker *protect);
 
 /* The callbacks for worker_start. */

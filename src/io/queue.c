@@ -7,12 +7,12 @@
 #include <libnetfilter_queue/libnetfilter_queue.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nfnetlink_queue.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <time.h>
 
 enum {
 	BATCH_PACKETS = 64,
@@ -40,11 +40,6 @@ struct queue {
 	size_t verdict_bytes;
 	struct queue_counters counters;
 };
-
-static void add(_Atomic uint64_t *counter, uint64_t amount)
-{
-	atomic_fetch_add_explicit(counter, amount, memory_order_relaxed);
-}
 
 const struct queue_counters *queue_counters(const struct queue *queue)
 {
@@ -238,14 +233,14 @@ static void count_error(struct queue *queue, const struct nlmsghdr *message)
 	const struct nlmsgerr *error = mnl_nlmsg_get_payload(message);
 
 	if (mnl_nlmsg_get_payload_len(message) < sizeof(*error)) {
-		add(&queue->counters.malformed, 1);
+		counter_add(&queue->counters.malformed, 1);
 		return;
 	}
 	if (error->error == 0)
 		return;
-	add(&queue->counters.verdict_errors, 1);
+	counter_add(&queue->counters.verdict_errors, 1);
 	if (error->error == -ENOENT)
-		add(&queue->counters.packets_gone, 1);
+		counter_add(&queue->counters.packets_gone, 1);
 }
 
 static void take_datagram(struct queue *queue, const uint8_t *bytes, size_t length,
@@ -260,14 +255,22 @@ static void take_datagram(struct queue *queue, const uint8_t *bytes, size_t leng
 		if (message->nlmsg_type == NLMSG_ERROR)
 			count_error(queue, message);
 		else if (message->nlmsg_type != packet_type || !queue_parse(message, &parsed))
-			add(&queue->counters.malformed, 1);
+			counter_add(&queue->counters.malformed, 1);
 		else {
-			add(&queue->counters.packets, 1);
+			counter_add(&queue->counters.packets, 1);
 			packet(context, &parsed);
 		}
 	}
 	if (left > 0)
-		add(&queue->counters.malformed, 1);
+		counter_add(&queue->counters.malformed, 1);
+}
+
+static uint64_t now_nanoseconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
 int queue_receive(struct queue *queue, void (*packet)(void *context, struct queue_packet *packet),
@@ -277,20 +280,24 @@ int queue_receive(struct queue *queue, void (*packet)(void *context, struct queu
 
 	if (received < 0) {
 		if (errno == ENOBUFS)
-			add(&queue->counters.overruns, 1);
+			counter_add(&queue->counters.overruns, 1);
 		return errno == ENOBUFS || errno == EINTR || errno == EAGAIN ? 0 : -1;
 	}
-	add(&queue->counters.batches, 1);
+	uint64_t begin = now_nanoseconds();
+	uint64_t packets = counter_read(&queue->counters.packets);
+	counter_add(&queue->counters.batches, 1);
 	for (int i = 0; i < received; i++) {
 		/* A message that was cut short has an id at its start, but a packet that cannot be
 		 * given back whole: the kernel keeps it until it is dropped with the queue. */
 		if ((queue->headers[i].msg_hdr.msg_flags & MSG_TRUNC) != 0)
-			add(&queue->counters.malformed, 1);
+			counter_add(&queue->counters.malformed, 1);
 		else
 			take_datagram(queue, queue->vectors[i].iov_base, queue->headers[i].msg_len,
 				      packet, context);
 	}
 	queue_flush(queue);
+	packets = counter_read(&queue->counters.packets) - packets;
+	histogram_add(&queue->counters.durations, now_nanoseconds() - begin, packets);
 	return received;
 }
 
@@ -348,7 +355,7 @@ void queue_flush(struct queue *queue)
 		sent = sendmsg(queue_fd(queue), &header, 0);
 	while (sent < 0 && (errno == EINTR || errno == EAGAIN));
 	if (sent < 0)
-		add(&queue->counters.verdict_errors, queue->verdicts);
+		counter_add(&queue->counters.verdict_errors, queue->verdicts);
 	queue->verdicts = 0;
 	queue->vectors_used = 0;
 	queue->verdict_bytes = 0;

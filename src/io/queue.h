@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/histogram.h"
+
 struct queue;
 
 struct queue_options {
@@ -36,6 +38,9 @@ struct queue_counters {
 	_Atomic uint64_t malformed;      /* netlink messages that made no sense */
 	_Atomic uint64_t verdict_errors; /* verdicts that the kernel did not take */
 	_Atomic uint64_t packets_gone;   /* of these: the packet was no longer there (ENOENT) */
+	/* From the return of the receiving call to that of the call that sent the verdicts: the
+	 * same for all packets of a batch, so two looks at the clock are enough for all. */
+	struct histogram durations;
 };
 
 enum { QUEUE_ERROR_SIZE = 160 };

@@ -195,9 +195,38 @@ int worker_pool_failure_fd(const struct worker_pool *pool)
 	return pool->failure;
 }
 
-static uint64_t value(const _Atomic uint64_t *counter)
+unsigned int worker_pool_size(const struct worker_pool *pool)
 {
-	return atomic_load_explicit(counter, memory_order_relaxed);
+	return pool->count;
+}
+
+uint16_t worker_pool_number(const struct worker_pool *pool, unsigned int index)
+{
+	return (uint16_t)(pool->first + index);
+}
+
+const struct histogram *worker_pool_durations(const struct worker_pool *pool, unsigned int index)
+{
+	return &queue_counters(pool->workers[index].queue)->durations;
+}
+
+struct pool_counters worker_pool_queue(const struct worker_pool *pool, unsigned int index)
+{
+	const struct queue_counters *own = queue_counters(pool->workers[index].queue);
+	struct queue_kernel_counters kernel = {0};
+
+	queue_kernel_counters(worker_pool_number(pool, index), &kernel);
+	return (struct pool_counters){
+		.packets = counter_read(&own->packets),
+		.batches = counter_read(&own->batches),
+		.overruns = counter_read(&own->overruns),
+		.malformed = counter_read(&own->malformed),
+		.verdict_errors = counter_read(&own->verdict_errors),
+		.packets_gone = counter_read(&own->packets_gone),
+		.waiting = kernel.waiting,
+		.dropped = kernel.dropped,
+		.user_dropped = kernel.user_dropped,
+	};
 }
 
 struct pool_counters worker_pool_counters(const struct worker_pool *pool)
@@ -205,20 +234,17 @@ struct pool_counters worker_pool_counters(const struct worker_pool *pool)
 	struct pool_counters sum = {0};
 
 	for (unsigned int i = 0; i < pool->count; i++) {
-		const struct queue_counters *one = queue_counters(pool->workers[i].queue);
-		struct queue_kernel_counters kernel;
+		const struct pool_counters one = worker_pool_queue(pool, i);
 
-		sum.packets += value(&one->packets);
-		sum.batches += value(&one->batches);
-		sum.overruns += value(&one->overruns);
-		sum.malformed += value(&one->malformed);
-		sum.verdict_errors += value(&one->verdict_errors);
-		sum.packets_gone += value(&one->packets_gone);
-		if (!queue_kernel_counters((uint16_t)(pool->first + i), &kernel))
-			continue;
-		sum.waiting += kernel.waiting;
-		sum.dropped += kernel.dropped;
-		sum.user_dropped += kernel.user_dropped;
+		sum.packets += one.packets;
+		sum.batches += one.batches;
+		sum.overruns += one.overruns;
+		sum.malformed += one.malformed;
+		sum.verdict_errors += one.verdict_errors;
+		sum.packets_gone += one.packets_gone;
+		sum.waiting += one.waiting;
+		sum.dropped += one.dropped;
+		sum.user_dropped += one.user_dropped;
 	}
 	return sum;
 }

@@ -42,11 +42,17 @@ void worker_pool_stop(struct worker_pool *pool);
 /* Becomes readable when a worker had to give up. */
 int worker_pool_failure_fd(const struct worker_pool *pool);
 
-/* Sums up the counters of all queues. */
+/* Counters of a queue, or the sums over all of a pool. */
 struct pool_counters {
 	uint64_t packets, batches, overruns, malformed, verdict_errors, packets_gone;
 	uint64_t waiting, dropped, user_dropped; /* by the kernel's own count */
 };
 struct pool_counters worker_pool_counters(const struct worker_pool *pool);
+
+/* The same for each of them: the number of queues, the number and counters of one. */
+unsigned int worker_pool_size(const struct worker_pool *pool);
+uint16_t worker_pool_number(const struct worker_pool *pool, unsigned int index);
+struct pool_counters worker_pool_queue(const struct worker_pool *pool, unsigned int index);
+const struct histogram *worker_pool_durations(const struct worker_pool *pool, unsigned int index);
 
 #endif

@@ -8,8 +8,10 @@ check_PROGRAMS += \
 	tests/unit/test-captures \
 	tests/unit/test-checksum \
 	tests/unit/test-config \
+	tests/unit/test-counters \
 	tests/unit/test-destination \
 	tests/unit/test-egress \
+	tests/unit/test-histogram \
 	tests/unit/test-icmp-quote \
 	tests/unit/test-packet \
 	tests/unit/test-protect \
@@ -29,8 +31,10 @@ endif
 tests_unit_test_captures_SOURCES = tests/unit/test_captures.c
 tests_unit_test_checksum_SOURCES = tests/unit/test_checksum.c
 tests_unit_test_config_SOURCES = tests/unit/test_config.c
+tests_unit_test_counters_SOURCES = tests/unit/test_counters.c
 tests_unit_test_destination_SOURCES = tests/unit/test_destination.c
 tests_unit_test_egress_SOURCES = tests/unit/packet_maker.h tests/unit/test_egress.c
+tests_unit_test_histogram_SOURCES = tests/unit/test_histogram.c
 tests_unit_test_icmp_quote_SOURCES = tests/unit/packet_maker.h tests/unit/test_icmp_quote.c
 tests_unit_test_packet_SOURCES = tests/unit/packet_maker.h tests/unit/test_packet.c
 tests_unit_test_protect_SOURCES = tests/unit/test_protect.c
