@@ -59,14 +59,12 @@ static void finish(struct segment *segment, enum reason reason, struct decision 
 static void restore_timestamp(struct egress *egress, const struct flow_syn *first,
 			      struct segment *segment)
 {
-	struct tcp_option option;
-
 	if (first->timestamp != 0 && segment->timestamp != 0)
 		segment_set_tsval(segment, first->tsval);
 	else if (first->timestamp != 0)
 		segment_insert_timestamp(segment, first->tsval, egress->scratch, SCRATCH_SIZE);
-	else if (segment->timestamp != 0 && tcp_option_find(segment, TCP_OPTION_TIMESTAMP, &option))
-		segment_blank_option(segment, &option);
+	else
+		segment_blank_timestamps(segment);
 }
 
 /* A SYN that repeats one: the flow's own, or the one that may take its place. */

@@ -138,6 +138,10 @@ void segment_edit32(struct segment *segment, size_t offset, uint32_t value);
 /* Replaces an option of the segment by NOPs and keeps the checksum. */
 void segment_blank_option(struct segment *segment, const struct tcp_option *option);
 
+/* Leaves no timestamp option that a receiver would take for one: each that segment_read_timestamp
+ * finds, one after the other. */
+void segment_blank_timestamps(struct segment *segment);
+
 /* Puts a timestamp option with TSecr 0 in front of the other options. The packet moves into room
  * (size bytes), which packet->bytes points to afterwards. Returns false, with nothing changed, when
  * the options or the room are full or the packet is not captured whole. */

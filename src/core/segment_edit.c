@@ -133,6 +133,18 @@ void segment_blank_option(struct segment *segment, const struct tcp_option *opti
 		segment_read_timestamp(segment);
 }
 
+void segment_blank_timestamps(struct segment *segment)
+{
+	while (segment->timestamp != 0) {
+		const struct tcp_option option = {
+			.kind = TCP_OPTION_TIMESTAMP,
+			.length = 10,
+			.offset = segment->timestamp - 2,
+		};
+		segment_blank_option(segment, &option);
+	}
+}
+
 static void set_packet_length(struct packet *packet, size_t length)
 {
 	uint8_t *bytes = packet->bytes;

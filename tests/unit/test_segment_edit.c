@@ -209,6 +209,25 @@ START_TEST(blank_first_of_two_timestamps)
 }
 END_TEST
 
+/* All that a receiver would read, wherever they stand; not what only looks alike. */
+START_TEST(blank_timestamps)
+{
+	const uint8_t options[] = {8, 6, 1, 2,  3, 4, 8, 10, 5, 6, 7, 8, 0, 0,
+				   0, 9, 8, 10, 1, 1, 1, 1,  2, 2, 2, 2, 1, 0};
+	struct edited edited;
+
+	make_packet(&edited.made, make_families[_i], options, sizeof(options), 5);
+	parse(&edited);
+	struct made before = edited.made;
+	segment_blank_timestamps(&edited.segment);
+	ck_assert_uint_eq(edited.segment.timestamp, 0);
+	memset(before.bytes + edited.segment.options + 6, TCP_OPTION_NOP, 20);
+	store16(before.bytes + before.transport + 16, plain_tcp_checksum(&before));
+	ck_assert_mem_eq(before.bytes, edited.made.bytes, before.length);
+	assert_view(&edited);
+}
+END_TEST
+
 static void assert_ip_right(struct edited *edited, size_t length)
 {
 	ck_assert_uint_eq(edited->packet.length, length);
@@ -312,6 +331,7 @@ int main(void)
 	tcase_add_loop_test(tcase, nothing_to_edit_without_timestamp, 0, MAKE_KINDS);
 	tcase_add_loop_test(tcase, blank_option, 0, MAKE_KINDS);
 	tcase_add_loop_test(tcase, blank_first_of_two_timestamps, 0, MAKE_KINDS);
+	tcase_add_loop_test(tcase, blank_timestamps, 0, MAKE_KINDS);
 	tcase_add_loop_test(tcase, strip_payload, 0, MAKE_KINDS);
 	tcase_add_loop_test(tcase, strip_payload_before_the_device, 0, MAKE_KINDS);
 	tcase_add_loop_test(tcase, strip_payload_of_a_short_copy, 0, MAKE_KINDS);
