@@ -13,6 +13,7 @@ enum {
 	PENDING_TIMEOUT = 300 * 1000,
 	DEAD_TIMEOUT = 300 * 1000,
 	EXPIRE_BUDGET = 64,
+	DEAD_MAX = 4, /* ISNs that one tuple may spoil */
 };
 
 enum connection_phase { PHASE_PENDING = 1, PHASE_VERIFIED, PHASE_DEAD };
@@ -22,7 +23,11 @@ struct connection {
 	uint32_t tsval; /* of the SYN: the key is found again with it, so that a reload may revoke
 			   it */
 	uint8_t phase;
-	uint8_t reserved[3];
+	uint8_t dead_count;
+	uint8_t reserved[2];
+	/* ISNs whose payload was wrong. They outlive the SYNs that follow on this tuple: else two
+	 * tokens in turn would give the 16-bit hash of either any number of tries. */
+	uint32_t dead[DEAD_MAX];
 };
 
 struct protect {
@@ -82,7 +87,24 @@ static void set_phase(struct protect *protect, struct connection *connection,
 	if (phase == PHASE_PENDING)
 		protect->pending++;
 	connection->phase = (uint8_t)phase;
+	if (connection->dead_count > 0 && timeout < DEAD_TIMEOUT)
+		timeout = DEAD_TIMEOUT;
 	table_touch(protect->connections, connection, now, timeout);
+}
+
+static void bury(struct protect *protect, struct connection *connection, uint64_t now)
+{
+	connection->dead[connection->dead_count++] = connection->isn;
+	set_phase(protect, connection, PHASE_DEAD, DEAD_TIMEOUT, now);
+}
+
+/* A tuple that has spoilt as many ISNs as can be remembered gets no other chance. */
+static bool is_dead(const struct connection *connection, uint32_t isn)
+{
+	for (unsigned int i = 0; i < connection->dead_count; i++)
+		if (connection->dead[i] == isn)
+			return true;
+	return connection->dead_count == DEAD_MAX;
 }
 
 /* A wrong check ends it for both sides and for good: what the client sent becomes the RST that the
@@ -102,21 +124,19 @@ static bool judge_known_syn(const struct connection *connection, const struct se
 {
 	bool integrity = decision->service->integrity > 0;
 
-	if (connection->isn != segment->sequence)
-		return false;
-	switch (connection->phase) {
-	case PHASE_DEAD:
+	if (is_dead(connection, segment->sequence)) {
 		decide(decision, VERDICT_CLOSED, REASON_CONNECTION_DEAD);
 		return true;
-	case PHASE_VERIFIED:
-		/* In integrity mode it must neither open anew without a check nor take the mark
-		 * away from the connection that was checked. */
-		decide(decision, integrity ? VERDICT_DROP : VERDICT_VERIFIED, REASON_SYN_REPEATED);
-		return true;
-	default:
-		decide(decision, VERDICT_PENDING, REASON_SYN_REPEATED);
-		return true;
 	}
+	if (connection->isn != segment->sequence)
+		return false;
+	/* In integrity mode it must neither open anew without a check nor take the mark away from
+	 * the connection that was checked. */
+	if (connection->phase == PHASE_VERIFIED)
+		decide(decision, integrity ? VERDICT_DROP : VERDICT_VERIFIED, REASON_SYN_REPEATED);
+	else
+		decide(decision, VERDICT_PENDING, REASON_SYN_REPEATED);
+	return true;
 }
 
 /* Remembers an authorised SYN. Returns false when there is no room and the connection cannot do
@@ -199,7 +219,7 @@ static void judge_payload(struct protect *protect, struct connection *connection
 			return;
 		}
 	}
-	set_phase(protect, connection, PHASE_DEAD, DEAD_TIMEOUT, now);
+	bury(protect, connection, now);
 	kill_connection(segment, connection->isn + 1, reason, decision);
 }
 

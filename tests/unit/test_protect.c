@@ -244,6 +244,36 @@ START_TEST(wrong_payload_kills)
 }
 END_TEST
 
+/* A SYN in between does not raise the dead; a tuple that goes on spoiling them is dead itself. */
+START_TEST(dead_stays_dead)
+{
+	enum { TOKENS = 6, REMEMBERED = 4 };
+	uint32_t isns[TOKENS];
+
+	for (uint32_t i = 0; i < TOKENS; i++) {
+		struct segment_plan plan = plan_to(true, TCP_SYN, 0, 0);
+		plan.options.tsval = 1000 + i;
+		plan.sequence = isns[i] = token_integrity(&keys[0].secret, &plan.tuple.destination,
+							  plan.options.tsval, 0x1234);
+		bool alive = i < REMEMBERED;
+		judge_plan(plan, alive ? VERDICT_PENDING : VERDICT_CLOSED,
+			   alive ? REASON_TOKEN_VALID : REASON_CONNECTION_DEAD);
+		if (alive)
+			judge_plan(plan_to(true, TCP_ACK, isns[i] + 1, NUMBER), VERDICT_RESET,
+				   REASON_PAYLOAD_WRONG);
+		for (uint32_t j = 0; j <= i; j++) {
+			plan.options.tsval = 1000 + j;
+			plan.sequence = isns[j];
+			judge_plan(plan, VERDICT_CLOSED, REASON_CONNECTION_DEAD);
+		}
+	}
+	world.now += 301 * SECOND;
+	protect_expire(world.engine, world.now);
+	judge_plan(plan_to(true, TCP_SYN, integrity_isn(&keys[0]), 0), VERDICT_PENDING,
+		   REASON_TOKEN_VALID);
+}
+END_TEST
+
 START_TEST(fast_open_data_stays_behind)
 {
 	uint32_t isn = integrity_isn(&keys[0]);
@@ -289,6 +319,7 @@ int main(void)
 	tcase_add_test(tcase, data_elsewhere_waits);
 	tcase_add_loop_test(tcase, right_payload_opens, 0, 2);
 	tcase_add_loop_test(tcase, wrong_payload_kills, 0, NUMBER * 8 + 1);
+	tcase_add_test(tcase, dead_stays_dead);
 	tcase_add_test(tcase, fast_open_data_stays_behind);
 	tcase_add_test(tcase, full_table_opens_nothing_unchecked);
 	return run_tcase("protect", tcase);
