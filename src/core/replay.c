@@ -9,7 +9,7 @@ enum { ENGINE_CAPACITY = 65536 };
 
 enum outcome { OUTCOME_REFUSED_SYN, OUTCOME_PENDING, OUTCOME_OPENED, OUTCOME_REFUSED_DATA };
 
-/* A connection of the capture: the newest of a tuple is the one that its segments belong to. */
+/* A connection of the capture. */
 struct attempt {
 	struct tuple tuple;
 	uint32_t isn;
@@ -57,10 +57,13 @@ const char *replay_kind(const struct segment *segment)
 	return segment->payload_length > 0 ? "data" : "other";
 }
 
-static struct attempt *newest_attempt(struct replay *replay, const struct tuple *tuple)
+/* The one that segments behind the SYN belong to: the newest of their tuple that was authorised. A
+ * SYN that was refused in between takes nothing over. */
+static struct attempt *attempt_of_tuple(struct replay *replay, const struct tuple *tuple)
 {
 	for (size_t i = replay->count; i > 0; i--)
-		if (tuple_equal(&replay->attempts[i - 1].tuple, tuple))
+		if (replay->attempts[i - 1].outcome != OUTCOME_REFUSED_SYN &&
+		    tuple_equal(&replay->attempts[i - 1].tuple, tuple))
 			return &replay->attempts[i - 1];
 	return NULL;
 }
@@ -106,7 +109,7 @@ bool replay_segment(struct replay *replay, struct segment *segment, uint64_t now
 	if (service_table_find(replay->services, &segment->tuple.destination) == NULL)
 		return false;
 	struct attempt *attempt =
-		syn ? attempt_of_syn(replay, segment) : newest_attempt(replay, &segment->tuple);
+		syn ? attempt_of_syn(replay, segment) : attempt_of_tuple(replay, &segment->tuple);
 	if (!syn && attempt != NULL && attempt->outcome == OUTCOME_OPENED)
 		return false;
 	protect_expire(replay->engine, now);
