@@ -1,0 +1,9 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+noinst_PROGRAMS += tests/model/driver
+tests_model_driver_SOURCES = tests/model/driver.c
+tests_model_driver_LDADD = $(IO_LIBS)
+
+EXTRA_DIST += \
+	tests/model/knock_model.py \
+	tests/model/test_model.py \
+	tests/model/wire.py
