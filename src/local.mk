@@ -16,6 +16,8 @@ libknockgw_core_a_SOURCES = \
 	src/core/histogram.h \
 	src/core/icmp_quote.c \
 	src/core/icmp_quote.h \
+	src/core/log_line.c \
+	src/core/log_line.h \
 	src/core/packet.c \
 	src/core/packet.h \
 	src/core/protect.c \
@@ -74,6 +76,8 @@ libknockgw_io_a_SOURCES = \
 	src/io/egress_role.h \
 	src/io/egress_worker.c \
 	src/io/egress_worker.h \
+	src/io/event_ring.c \
+	src/io/event_ring.h \
 	src/io/inject.c \
 	src/io/inject.h \
 	src/io/interfaces.c \

@@ -100,17 +100,34 @@ enum reason packet_parse(struct packet *packet, uint8_t *bytes, size_t captured)
 	return packet->transport <= packet->captured ? REASON_NONE : REASON_MALFORMED;
 }
 
+/* bytes: a whole IP header. */
+static void read_addresses(struct tuple *tuple, const uint8_t *bytes, uint8_t family)
+{
+	size_t length = family_address_length(family);
+	size_t source = family == FAMILY_IPV4 ? 12 : 8;
+
+	tuple->source.family = family;
+	tuple->destination.family = family;
+	memcpy(tuple->source.address, bytes + source, length);
+	memcpy(tuple->destination.address, bytes + source + length, length);
+}
+
+bool packet_addresses(struct tuple *tuple, const uint8_t *bytes, size_t captured)
+{
+	*tuple = (struct tuple){0};
+	if (captured >= IPV4_HEADER && bytes[0] >> 4 == 4)
+		read_addresses(tuple, bytes, FAMILY_IPV4);
+	else if (captured >= IPV6_HEADER && bytes[0] >> 4 == 6)
+		read_addresses(tuple, bytes, FAMILY_IPV6);
+	return tuple->source.family != 0;
+}
+
 static void read_tuple(struct segment *segment)
 {
 	const struct packet *packet = segment->packet;
 	const uint8_t *tcp = packet->bytes + packet->transport;
-	size_t length = family_address_length(packet->family);
-	size_t source = packet->family == FAMILY_IPV4 ? 12 : 8;
 
-	segment->tuple.source.family = packet->family;
-	segment->tuple.destination.family = packet->family;
-	memcpy(segment->tuple.source.address, packet->bytes + source, length);
-	memcpy(segment->tuple.destination.address, packet->bytes + source + length, length);
+	read_addresses(&segment->tuple, packet->bytes, packet->family);
 	segment->tuple.source.port = load16(tcp);
 	segment->tuple.destination.port = load16(tcp + 2);
 }

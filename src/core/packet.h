@@ -91,6 +91,10 @@ struct tcp_option_iterator {
  * REASON_FRAGMENT for anything but the whole of a datagram). */
 enum reason packet_parse(struct packet *packet, uint8_t *bytes, size_t captured);
 
+/* The addresses (ports 0) of bytes that packet_parse may have refused. Returns false when there is
+ * no whole IP header. */
+bool packet_addresses(struct tuple *tuple, const uint8_t *bytes, size_t captured);
+
 /* Looks at the TCP segment of a parsed packet. Returns REASON_NONE, REASON_NOT_TCP, or
  * REASON_MALFORMED when the header with its options is not completely there or impossible. */
 enum reason segment_parse(struct segment *segment, struct packet *packet);

@@ -107,10 +107,10 @@ static void read_log_level(struct reader *reader, const config_setting_t *settin
 
 static void read_log_format(struct reader *reader, const config_setting_t *setting, void *target)
 {
-	static const char *const words[] = {"text", NULL};
+	static const char *const words[] = {"text", "json", NULL};
 	unsigned int value;
-	(void)target;
-	read_choice(reader, setting, words, &value);
+	if (read_choice(reader, setting, words, &value))
+		((struct config *)target)->log_format = (enum log_format)value;
 }
 
 static void read_log(struct reader *reader, const config_setting_t *setting, void *target)

@@ -16,6 +16,7 @@ enum reject { REJECT_CLOSED, REJECT_RESET, REJECT_DROP };
 enum on_failure { ON_FAILURE_DROP, ON_FAILURE_PASS };
 enum schedule { SCHEDULE_HASH, SCHEDULE_RANDOM, SCHEDULE_ROUND_ROBIN };
 enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
+enum log_format { LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
 
 struct backend {
 	struct endpoint endpoint; /* port 0 in the file: the service's own port */
@@ -59,6 +60,7 @@ struct config {
 	char *state_directory; /* absolute */
 	char *control_socket;  /* absolute, short enough for a socket address */
 	enum log_level log_level;
+	enum log_format log_format;
 };
 
 /* Something to tell the administrator: "file:line: text". */

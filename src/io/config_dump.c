@@ -59,5 +59,6 @@ void config_dump(const struct config *config, FILE *stream)
 	fprintf(stream, "manage_ruleset: %s\n", truth(config->manage_ruleset));
 	fprintf(stream, "state_directory: %s\n", config->state_directory);
 	fprintf(stream, "control.socket: %s\n", config->control_socket);
-	fprintf(stream, "log.level: %s\n", log_level_words[config->log_level]);
+	fprintf(stream, "log.level: %s, log.format: %s\n", log_level_words[config->log_level],
+		config->log_format == LOG_FORMAT_JSON ? "json" : "text");
 }

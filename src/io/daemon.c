@@ -311,7 +311,7 @@ bool daemon_run(struct config *config, struct background *background)
 	struct daemon daemon = {.config = config};
 
 	forbid_dumps();
-	log_open(config->log_level, background == NULL);
+	log_open(config->log_level, config->log_format, background == NULL);
 	bool started = start(&daemon);
 	if (started) {
 		announce(background);

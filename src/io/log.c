@@ -1,31 +1,41 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "log.h"
 
-#include <pthread.h>
 #include <stdarg.h>
-#include <stdint.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <syslog.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { LINE_SIZE = 1024, EVENTS_MAX = 64, BURST = 20, RATE = 10 };
+#include "event_ring.h"
 
-/* A token bucket for one kind of event. */
+enum {
+	LINE_SIZE = 1024,
+	EVENTS_MAX = 64,
+	BURST = 20,
+	INTERVAL = 100, /* milliseconds: 10 lines a second */
+	TIME_SIZE = 32,
+};
+
+/* The rate of one kind of event (the generic cell rate algorithm): due is when the next line would
+ * come if lines came evenly, and may run ahead of the clock by a burst. */
 struct bucket {
-	char event[32];
-	int64_t refilled; /* milliseconds */
-	int64_t tokens;   /* thousandths of a line */
-	uint64_t suppressed;
+	const char *_Atomic event;
+	_Atomic int64_t due; /* milliseconds */
+	_Atomic uint64_t suppressed;
 };
 
 static struct {
-	pthread_mutex_t lock;
-	enum log_level level;
+	_Atomic int level;
+	_Atomic int format;
+	_Atomic int tap_level; /* -1: nobody listens */
+	struct event_ring *_Atomic tap;
+	_Atomic uint64_t suppressed;
 	bool foreground;
-	struct bucket buckets[EVENTS_MAX];
-} state = {.lock = PTHREAD_MUTEX_INITIALIZER, .level = LOG_LEVEL_INFO, .foreground = true};
+	struct bucket buckets[EVENTS_MAX]; /* the last is shared by all that found no room */
+} state = {.level = LOG_LEVEL_INFO, .tap_level = -1, .foreground = true};
 
 static const struct {
 	const char *word;
@@ -37,9 +47,15 @@ static const struct {
 	[LOG_LEVEL_DEBUG] = {"debug", LOG_DEBUG},
 };
 
-void log_open(enum log_level level, bool foreground)
+void log_change(enum log_level level, enum log_format format)
 {
-	state.level = level;
+	atomic_store(&state.level, (int)level);
+	atomic_store(&state.format, (int)format);
+}
+
+void log_open(enum log_level level, enum log_format format, bool foreground)
+{
+	log_change(level, format);
 	state.foreground = foreground;
 	if (!foreground)
 		openlog("knockgw", LOG_PID | LOG_NDELAY, LOG_DAEMON);
@@ -52,9 +68,32 @@ void log_close(void)
 		closelog();
 }
 
+void log_tap(struct event_ring *ring, enum log_level level)
+{
+	atomic_store(&state.tap_level, -1);
+	atomic_store(&state.tap, ring);
+	if (ring != NULL)
+		atomic_store(&state.tap_level, (int)level);
+}
+
+const char *log_level_word(enum log_level level)
+{
+	return levels[level].word;
+}
+
+static bool is_written(enum log_level level)
+{
+	return (int)level <= atomic_load_explicit(&state.level, memory_order_relaxed);
+}
+
+static bool is_tapped(enum log_level level)
+{
+	return (int)level <= atomic_load_explicit(&state.tap_level, memory_order_relaxed);
+}
+
 bool log_enabled(enum log_level level)
 {
-	return level <= state.level;
+	return is_written(level) || is_tapped(level);
 }
 
 static int64_t now_milliseconds(void)
@@ -65,120 +104,156 @@ static int64_t now_milliseconds(void)
 	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-static void write_line(enum log_level level, const char *line)
+/* The bucket of an event, found or taken without a lock: they are only ever added. */
+static struct bucket *bucket_of(const char *event)
 {
-	char whole[LINE_SIZE + 64];
+	for (size_t i = 0; i < EVENTS_MAX - 1; i++) {
+		struct bucket *bucket = &state.buckets[i];
+		const char *known = atomic_load_explicit(&bucket->event, memory_order_acquire);
 
-	if (!state.foreground) {
-		syslog(levels[level].priority, "level=%s %s", levels[level].word, line);
-		return;
+		if (known == NULL && atomic_compare_exchange_strong(&bucket->event, &known, event))
+			return bucket;
+		if (known == event || strcmp(known, event) == 0)
+			return bucket;
 	}
-	int length =
-		snprintf(whole, sizeof(whole), "knockgw: level=%s %s\n", levels[level].word, line);
-	if (length < 0)
-		return;
-	/* One call a line, so that lines of several threads do not mix. */
-	if ((size_t)length >= sizeof(whole)) {
-		length = sizeof(whole) - 1;
-		whole[length - 1] = '\n';
-	}
-	ssize_t written = write(STDERR_FILENO, whole, (size_t)length);
+	atomic_store(&state.buckets[EVENTS_MAX - 1].event, "others");
+	return &state.buckets[EVENTS_MAX - 1];
+}
+
+/* Whether one more line of that event may be written. */
+static bool admit(struct bucket *bucket)
+{
+	int64_t now = now_milliseconds();
+	int64_t due = atomic_load_explicit(&bucket->due, memory_order_relaxed);
+	int64_t next;
+
+	do {
+		if (due - now > (int64_t)(BURST - 1) * INTERVAL) {
+			atomic_fetch_add_explicit(&bucket->suppressed, 1, memory_order_relaxed);
+			atomic_fetch_add_explicit(&state.suppressed, 1, memory_order_relaxed);
+			return false;
+		}
+		next = (due > now ? due : now) + INTERVAL;
+	} while (!atomic_compare_exchange_weak_explicit(
+		&bucket->due, &due, next, memory_order_relaxed, memory_order_relaxed));
+	return true;
+}
+
+static void format_time(char text[static TIME_SIZE])
+{
+	struct timespec now;
+	struct tm parts;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	gmtime_r(&now.tv_sec, &parts);
+	size_t length = strftime(text, TIME_SIZE, "%Y-%m-%dT%H:%M:%S", &parts);
+	snprintf(text + length, TIME_SIZE - length, ".%06ldZ", now.tv_nsec / 1000 % 1000000);
+}
+
+/* One call a line, so that lines of several threads do not mix. */
+static void write_foreground(char *line, size_t length)
+{
+	line[length] = '\n';
+	ssize_t written = write(STDERR_FILENO, line, length + 1);
 	(void)written;
 }
 
-/* The bucket of an event; the last one is shared by all that found no room. */
-static struct bucket *bucket_of(const char *event)
+static void write_text(enum log_level level, const char *event, const char *fields)
 {
-	size_t i = 0;
+	char line[LINE_SIZE + 128];
 
-	for (; i < EVENTS_MAX - 1; i++) {
-		if (strcmp(state.buckets[i].event, event) == 0)
-			return &state.buckets[i];
-		if (state.buckets[i].event[0] == '\0')
-			break;
+	if (!state.foreground) {
+		syslog(levels[level].priority, "level=%s event=%s %s", levels[level].word, event,
+		       fields);
+		return;
 	}
-	snprintf(state.buckets[i].event, sizeof(state.buckets[i].event), "%s", event);
-	state.buckets[i].tokens = BURST * 1000;
-	state.buckets[i].refilled = now_milliseconds();
-	return &state.buckets[i];
+	int length = snprintf(line, sizeof(line) - 1, "knockgw: level=%s event=%s %s",
+			      levels[level].word, event, fields);
+	if (length >= 0)
+		write_foreground(line, strlen(line));
+}
+
+static void write_json(enum log_level level, const struct log_head *head, const char *format,
+		       const char *fields)
+{
+	char json[2 * LINE_SIZE];
+	size_t length = log_line_json(json, sizeof(json) - 1, head, format, fields);
+
+	if (state.foreground)
+		write_foreground(json, length);
+	else
+		syslog(levels[level].priority, "%s", json);
+}
+
+static void write_line(enum log_level level, const char *event, const char *format,
+		       const char *fields)
+{
+	char time[TIME_SIZE];
+
+	if (atomic_load_explicit(&state.format, memory_order_relaxed) == LOG_FORMAT_TEXT) {
+		write_text(level, event, fields);
+		return;
+	}
+	format_time(time);
+	write_json(level, &(struct log_head){time, levels[level].word, event}, format, fields);
+}
+
+static void tap_line(struct event_ring *ring, enum log_level level, const char *event,
+		     const char *format, const char *fields)
+{
+	char time[TIME_SIZE];
+	char json[EVENT_LINE_SIZE];
+
+	format_time(time);
+	size_t length =
+		log_line_json(json, sizeof(json),
+			      &(struct log_head){time, levels[level].word, event}, format, fields);
+	event_ring_push(ring, json, length);
 }
 
 static void tell_suppressed(struct bucket *bucket)
 {
-	char line[LINE_SIZE];
+	static const char format[] = "what=%s lines=%llu";
+	char line[128];
+	unsigned long long lines = atomic_exchange(&bucket->suppressed, 0);
 
-	if (bucket->suppressed == 0)
+	if (lines == 0)
 		return;
-	snprintf(line, sizeof(line), "event=suppressed what=%s lines=%llu", bucket->event,
-		 (unsigned long long)bucket->suppressed);
-	bucket->suppressed = 0;
-	write_line(LOG_LEVEL_WARNING, line);
-}
-
-/* Whether one more line of that event may be written. Called with the lock held. */
-static bool admit(struct bucket *bucket)
-{
-	int64_t now = now_milliseconds();
-	/* A thousandth of a line for each millisecond and line a second. */
-	int64_t tokens = bucket->tokens + (now - bucket->refilled) * RATE;
-
-	bucket->refilled = now;
-	bucket->tokens = tokens > BURST * 1000 ? BURST * 1000 : tokens;
-	if (bucket->tokens < 1000) {
-		bucket->suppressed++;
-		return false;
-	}
-	bucket->tokens -= 1000;
-	return true;
+	snprintf(line, sizeof(line), format, atomic_load(&bucket->event), lines);
+	write_line(LOG_LEVEL_WARNING, "suppressed", format, line);
 }
 
 void log_event(enum log_level level, const char *event, const char *format, ...)
 {
-	char line[LINE_SIZE];
+	struct bucket *bucket = is_written(level) ? bucket_of(event) : NULL;
+	bool written = bucket != NULL && admit(bucket);
+	struct event_ring *ring = is_tapped(level) ? atomic_load(&state.tap) : NULL;
+	bool tapped = ring != NULL && event_ring_has_room(ring);
+	char fields[LINE_SIZE];
 	va_list arguments;
 
-	if (!log_enabled(level))
+	if (!written && !tapped)
 		return;
-	int length = snprintf(line, sizeof(line), "event=%s ", event);
-	if (length < 0 || (size_t)length >= sizeof(line))
-		return;
-	pthread_mutex_lock(&state.lock);
-	struct bucket *bucket = bucket_of(event);
-	if (admit(bucket)) {
+	va_start(arguments, format);
+	vsnprintf(fields, sizeof(fields), format, arguments);
+	va_end(arguments);
+	log_line_clean(fields);
+	if (written) {
 		tell_suppressed(bucket);
-		va_start(arguments, format);
-		vsnprintf(line + length, sizeof(line) - (size_t)length, format, arguments);
-		va_end(arguments);
-		write_line(level, line);
+		write_line(level, event, format, fields);
 	}
-	pthread_mutex_unlock(&state.lock);
+	if (tapped)
+		tap_line(ring, level, event, format, fields);
 }
 
 void log_flush(void)
 {
-	pthread_mutex_lock(&state.lock);
 	for (size_t i = 0; i < EVENTS_MAX; i++)
-		tell_suppressed(&state.buckets[i]);
-	pthread_mutex_unlock(&state.lock);
+		if (atomic_load(&state.buckets[i].event) != NULL)
+			tell_suppressed(&state.buckets[i]);
 }
 
-char *log_quote(char *quoted, size_t size, const char *text)
+uint64_t log_suppressed(void)
 {
-	size_t at = 0;
-
-	/* Room for the longest escape, the closing quote and the NUL. */
-	quoted[at++] = '"';
-	for (; *text != '\0' && at + 6 < size; text++) {
-		unsigned char byte = (unsigned char)*text;
-
-		if (byte < 0x20 || byte >= 0x7f)
-			at += (size_t)snprintf(quoted + at, size - at, "\\x%02x", byte);
-		else if (byte == '"' || byte == '\\')
-			at += (size_t)snprintf(quoted + at, size - at, "\\%c", byte);
-		else
-			quoted[at++] = (char)byte;
-	}
-	quoted[at++] = '"';
-	quoted[at] = '\0';
-	return quoted;
+	return atomic_load_explicit(&state.suppressed, memory_order_relaxed);
 }

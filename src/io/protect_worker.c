@@ -170,12 +170,34 @@ static void carry_out(struct protect_worker *protect, struct worker *worker,
 	counter_add(&protect->counters.resets, 1);
 }
 
+/* Which service was meant is not known: the ports are what cannot be read. */
+static void log_unreadable(const struct protect_worker *protect, const struct queue_packet *queued,
+			   enum reason reason)
+{
+	char source[ENDPOINT_TEXT_SIZE] = "-";
+	char destination[ENDPOINT_TEXT_SIZE] = "-";
+	char interface[INTERFACE_TEXT_SIZE];
+	struct tuple tuple;
+
+	if (!log_enabled(LOG_LEVEL_INFO))
+		return;
+	if (packet_addresses(&tuple, queued->payload, queued->length)) {
+		endpoint_format_address(&tuple.source, source);
+		endpoint_format_address(&tuple.destination, destination);
+	}
+	interfaces_name(protect->setup->interfaces, queued->indev, interface);
+	log_event(LOG_LEVEL_INFO, "refused",
+		  "service=- source=%s destination=%s interface=%s reason=%s", source, destination,
+		  interface, reason_word(reason));
+}
+
 static void refuse_unreadable(struct protect_worker *protect, struct worker *worker,
 			      const struct queue_packet *queued, enum reason reason)
 {
 	uint32_t mark = mark_of(&protect->setup->marks, queued->mark, VERDICT_CLOSED);
 
 	tally_count(protect->setup->unknown, protect->number, VERDICT_CLOSED, reason);
+	log_unreadable(protect, queued, reason);
 	queue_verdict(worker_queue(worker), queued->id, NF_ACCEPT, &mark, NULL, 0);
 }
 

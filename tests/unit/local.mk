@@ -11,8 +11,10 @@ check_PROGRAMS += \
 	tests/unit/test-counters \
 	tests/unit/test-destination \
 	tests/unit/test-egress \
+	tests/unit/test-event-ring \
 	tests/unit/test-histogram \
 	tests/unit/test-icmp-quote \
+	tests/unit/test-log-line \
 	tests/unit/test-packet \
 	tests/unit/test-protect \
 	tests/unit/test-queue \
@@ -34,8 +36,11 @@ tests_unit_test_config_SOURCES = tests/unit/test_config.c
 tests_unit_test_counters_SOURCES = tests/unit/test_counters.c
 tests_unit_test_destination_SOURCES = tests/unit/test_destination.c
 tests_unit_test_egress_SOURCES = tests/unit/packet_maker.h tests/unit/test_egress.c
+tests_unit_test_event_ring_SOURCES = tests/unit/test_event_ring.c
 tests_unit_test_histogram_SOURCES = tests/unit/test_histogram.c
 tests_unit_test_icmp_quote_SOURCES = tests/unit/packet_maker.h tests/unit/test_icmp_quote.c
+tests_unit_test_log_line_SOURCES = tests/unit/test_log_line.c
+tests_unit_test_log_line_LDADD = $(LDADD) $(JANSSON_LIBS)
 tests_unit_test_packet_SOURCES = tests/unit/packet_maker.h tests/unit/test_packet.c
 tests_unit_test_protect_SOURCES = tests/unit/test_protect.c
 tests_unit_test_queue_SOURCES = tests/unit/test_queue.c

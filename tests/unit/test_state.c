@@ -21,7 +21,7 @@ static void set_up(void)
 		 temporary != NULL ? temporary : "/tmp");
 	ck_assert_ptr_nonnull(mkdtemp(folder));
 	strcat(folder, "/state");
-	log_open(LOG_LEVEL_ERROR, true);
+	log_open(LOG_LEVEL_ERROR, LOG_FORMAT_TEXT, true);
 }
 
 static void tear_down(void)
