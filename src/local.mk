@@ -3,6 +3,8 @@ noinst_LIBRARIES += libknockgw-core.a libknockgw-io.a
 
 libknockgw_core_a_CFLAGS = $(AM_CFLAGS) $(NETTLE_CFLAGS)
 libknockgw_core_a_SOURCES = \
+	src/core/calendar.c \
+	src/core/calendar.h \
 	src/core/checksum.c \
 	src/core/checksum.h \
 	src/core/counter.h \
@@ -18,8 +20,13 @@ libknockgw_core_a_SOURCES = \
 	src/core/icmp_quote.h \
 	src/core/log_line.c \
 	src/core/log_line.h \
+	src/core/moment.h \
+	src/core/odds.c \
+	src/core/odds.h \
 	src/core/packet.c \
 	src/core/packet.h \
+	src/core/prefix.c \
+	src/core/prefix.h \
 	src/core/protect.c \
 	src/core/protect.h \
 	src/core/reason.c \

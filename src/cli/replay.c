@@ -62,7 +62,10 @@ static bool judge(struct session *session, const struct captured_packet *capture
 	packet.checksum_ready = !segment_checksum_is_partial(&segment);
 	struct tuple tuple = segment.tuple;
 	const char *kind = replay_kind(&segment);
-	uint64_t now = (uint64_t)(captured->seconds * 1000 + captured->microseconds / 1000);
+	struct moment now = {
+		.steady = (uint64_t)(captured->seconds * 1000 + captured->microseconds / 1000),
+		.wall = captured->seconds,
+	};
 	if (!replay_segment(session->replay, &segment, now, &decision) || session->summary)
 		return true;
 	return print_decision(captured, &tuple, kind, &decision);

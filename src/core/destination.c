@@ -25,18 +25,6 @@ static int compare_rows(const void *left_pointer, const void *right_pointer)
 	return endpoint_compare(&left->prefix.base, &right->prefix.base);
 }
 
-bool prefix_holds(const struct prefix *prefix, const struct endpoint *endpoint)
-{
-	size_t bytes = prefix->length / 8;
-	unsigned int bits = prefix->length % 8;
-
-	if (prefix->base.port != endpoint->port || prefix->base.family != endpoint->family ||
-	    memcmp(prefix->base.address, endpoint->address, bytes) != 0)
-		return false;
-	return bits == 0 ||
-	       (prefix->base.address[bytes] ^ endpoint->address[bytes]) >> (8 - bits) == 0;
-}
-
 struct destination_table *destination_table_new(const struct destination_row *rows, size_t count)
 {
 	struct destination_table *table = malloc(sizeof(*table) + count * sizeof(table->rows[0]));

@@ -6,23 +6,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "prefix.h"
 #include "service.h"
 #include "tuple.h"
-
-/* An address prefix with a port. */
-struct prefix {
-	struct endpoint base; /* host bits are zero */
-	uint8_t length;       /* in bits, at most 32 or 128 */
-};
-
-/* Whether it is a single address. */
-static inline bool prefix_is_address(const struct prefix *prefix)
-{
-	return prefix->length == 8 * family_address_length(prefix->base.family);
-}
-
-/* Whether an address and port lie in it. */
-bool prefix_holds(const struct prefix *prefix, const struct endpoint *endpoint);
 
 /* By port, family and address: as for memcmp. */
 int endpoint_compare(const struct endpoint *left, const struct endpoint *right);

@@ -163,7 +163,7 @@ static bool remember(struct protect *protect, struct connection *known,
 	return true;
 }
 
-static void judge_syn(struct protect *protect, struct segment *segment, uint64_t now,
+static void judge_syn(struct protect *protect, struct segment *segment, struct moment now,
 		      struct decision *decision)
 {
 	const struct service *service = decision->service;
@@ -178,13 +178,14 @@ static void judge_syn(struct protect *protect, struct segment *segment, uint64_t
 		return;
 	}
 	if (known == NULL || !judge_known_syn(known, segment, decision)) {
-		decision->key = service_key_for(service, &segment->tuple.destination,
-						segment->tsval, segment->sequence);
-		if (decision->key == NULL) {
-			decide(decision, VERDICT_CLOSED, REASON_TOKEN_WRONG);
+		enum reason reason =
+			service_judge_token(service, &segment->tuple, segment->tsval,
+					    segment->sequence, now.wall, &decision->key);
+		if (reason != REASON_TOKEN_VALID) {
+			decide(decision, VERDICT_CLOSED, reason);
 			return;
 		}
-		if (!remember(protect, known, segment, integrity, now)) {
+		if (!remember(protect, known, segment, integrity, now.steady)) {
 			decide(decision, VERDICT_CLOSED, REASON_TABLE_FULL);
 			return;
 		}
@@ -200,31 +201,35 @@ static void judge_syn(struct protect *protect, struct segment *segment, uint64_t
 
 /* The first payload against the hash in the ISN (thesis 3.4). */
 static void judge_payload(struct protect *protect, struct connection *connection,
-			  struct segment *segment, uint64_t now, struct decision *decision)
+			  struct segment *segment, struct moment now, struct decision *decision)
 {
 	const struct service *service = decision->service;
 	const uint8_t *payload = segment->packet->bytes + segment->payload;
 	enum reason reason = REASON_PAYLOAD_WRONG;
+	enum reason token = service_judge_token(service, &segment->tuple, connection->tsval,
+						connection->isn, now.wall, &decision->key);
 
-	decision->key = service_key_for(service, &segment->tuple.destination, connection->tsval,
-					connection->isn);
 	if (segment->payload_length < service->integrity) {
 		reason = REASON_PAYLOAD_SHORT;
-	} else if (decision->key != NULL) {
+	} else if (token != REASON_TOKEN_VALID) {
+		/* Expired or revoked since the SYN. */
+		reason = token;
+	} else {
 		uint16_t hash =
 			token_payload_hash(&decision->key->secret, payload, service->integrity);
 		if (token_equal16(hash, (uint16_t)connection->isn)) {
-			set_phase(protect, connection, PHASE_VERIFIED, VERIFIED_TIMEOUT, now);
+			set_phase(protect, connection, PHASE_VERIFIED, VERIFIED_TIMEOUT,
+				  now.steady);
 			decide(decision, VERDICT_VERIFIED, REASON_PAYLOAD_VALID);
 			return;
 		}
 	}
-	bury(protect, connection, now);
+	bury(protect, connection, now.steady);
 	kill_connection(segment, connection->isn + 1, reason, decision);
 }
 
 static void judge_pending(struct protect *protect, struct connection *connection,
-			  struct segment *segment, uint64_t now, struct decision *decision)
+			  struct segment *segment, struct moment now, struct decision *decision)
 {
 	if (segment->packet->captured < segment->packet->length)
 		decide(decision, VERDICT_DROP, REASON_TRUNCATED);
@@ -240,7 +245,7 @@ static void judge_pending(struct protect *protect, struct connection *connection
 }
 
 void protect_judge(struct protect *protect, const struct service_table *services,
-		   struct segment *segment, uint64_t now, struct decision *decision)
+		   struct segment *segment, struct moment now, struct decision *decision)
 {
 	*decision = (struct decision){.verdict = VERDICT_CLOSED};
 	decision->service = service_table_find(services, &segment->tuple.destination);

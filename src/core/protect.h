@@ -7,6 +7,7 @@
 
 #include <stdint.h>
 
+#include "moment.h"
 #include "packet.h"
 #include "service.h"
 #include "table.h"
@@ -19,10 +20,10 @@ struct protect;
 struct protect *protect_new(uint32_t capacity, const uint8_t hash_key[static 16], uint64_t now);
 void protect_free(struct protect *protect);
 
-/* Judges one segment. now in milliseconds of a steady clock. The segment may be edited: see
+/* Judges one segment. The segment may be edited: see
  * decision->modified; packet->length then tells how much of it is left. */
 void protect_judge(struct protect *protect, const struct service_table *services,
-		   struct segment *segment, uint64_t now, struct decision *decision);
+		   struct segment *segment, struct moment now, struct decision *decision);
 
 /* What conntrack answered after VERDICT_LOOKUP. */
 enum connection_state { CONNECTION_UNKNOWN, CONNECTION_PENDING, CONNECTION_VERIFIED };

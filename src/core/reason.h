@@ -17,6 +17,9 @@
 	X(NO_SERVICE, "no-service", "no service has this address and port")                     \
 	X(TOKEN_VALID, "token-valid", "the ISN is the token of a key")                          \
 	X(TOKEN_WRONG, "token-wrong", "the ISN is no token")                                    \
+	X(KEY_EXPIRED, "key-expired", "the key that fits is no longer valid")                   \
+	X(KEY_EARLY, "key-early", "the key that fits is not valid yet")                         \
+	X(KEY_SOURCE, "key-source", "the key that fits must not be used from this address")     \
 	X(SYN_REPEATED, "syn-repeated", "an accepted SYN again")                                \
 	X(CONNECTION_DEAD, "connection-dead",                                                   \
 	  "this tuple and ISN failed the payload check before")                                 \

@@ -101,7 +101,7 @@ static enum outcome outcome_after(enum outcome before, const struct decision *de
 	}
 }
 
-bool replay_segment(struct replay *replay, struct segment *segment, uint64_t now,
+bool replay_segment(struct replay *replay, struct segment *segment, struct moment now,
 		    struct decision *decision)
 {
 	bool syn = segment_is_initial_syn(segment);
@@ -112,7 +112,7 @@ bool replay_segment(struct replay *replay, struct segment *segment, uint64_t now
 		syn ? attempt_of_syn(replay, segment) : attempt_of_tuple(replay, &segment->tuple);
 	if (!syn && attempt != NULL && attempt->outcome == OUTCOME_OPENED)
 		return false;
-	protect_expire(replay->engine, now);
+	protect_expire(replay->engine, now.steady);
 	protect_judge(replay->engine, replay->services, segment, now, decision);
 	if (decision->verdict == VERDICT_LOOKUP)
 		protect_resolve(segment, CONNECTION_UNKNOWN, decision);

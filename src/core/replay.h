@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "moment.h"
 #include "packet.h"
 #include "service.h"
 #include "verdict.h"
@@ -27,9 +28,9 @@ struct replay_summary {
 struct replay *replay_new(const struct service_table *services);
 void replay_free(struct replay *replay);
 
-/* Judges a segment as the daemon would. now in milliseconds of the capture's clock. Returns false
+/* Judges a segment as the daemon would, at the time of the capture. Returns false
  * when the daemon would not be asked: no service, or a verified connection. */
-bool replay_segment(struct replay *replay, struct segment *segment, uint64_t now,
+bool replay_segment(struct replay *replay, struct segment *segment, struct moment now,
 		    struct decision *decision);
 
 struct replay_summary replay_summary(const struct replay *replay);

@@ -57,17 +57,36 @@ const struct service *service_table_find(const struct service_table *table,
 	return NULL;
 }
 
-const struct key *service_key_for(const struct service *service, const struct endpoint *destination,
-				  uint32_t tsval, uint32_t isn)
+enum reason key_usable(const struct key *key, const struct endpoint *source, int64_t wall)
 {
-	const struct key *found = NULL;
+	bool inside = key->source_count == 0;
 
+	for (size_t i = 0; i < key->source_count; i++)
+		inside |= prefix_holds_address(&key->sources[i], source);
+	if (key->not_after != 0 && wall > key->not_after)
+		return REASON_KEY_EXPIRED;
+	if (wall < key->not_before)
+		return REASON_KEY_EARLY;
+	return inside ? REASON_TOKEN_VALID : REASON_KEY_SOURCE;
+}
+
+enum reason service_judge_token(const struct service *service, const struct tuple *tuple,
+				uint32_t tsval, uint32_t isn, int64_t wall, const struct key **key)
+{
+	enum reason result = REASON_TOKEN_WRONG;
+
+	*key = NULL;
 	for (size_t i = 0; i < service->key_count; i++) {
-		const struct key *key = &service->keys[i];
-		bool right =
-			token_check(&key->secret, destination, tsval, isn, service->integrity > 0);
-		if (right && found == NULL)
-			found = key;
+		const struct key *tried = &service->keys[i];
+		enum reason usable = key_usable(tried, &tuple->source, wall);
+		bool right = token_check(&tried->secret, &tuple->destination, tsval, isn,
+					 service->integrity > 0);
+		/* The first that may be used, else the first that fits. */
+		if (right && result != REASON_TOKEN_VALID &&
+		    (*key == NULL || usable == REASON_TOKEN_VALID)) {
+			result = usable;
+			*key = tried;
+		}
 	}
-	return found;
+	return result;
 }

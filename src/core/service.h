@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "prefix.h"
+#include "reason.h"
 #include "secret.h"
 #include "tuple.h"
 
@@ -19,13 +21,17 @@ struct key {
 	char name[NAME_SIZE]; /* "1", "2", … when the administrator gave none */
 	struct secret secret;
 	struct tally *tally; /* of this key in this service */
+	int64_t not_before;  /* first second since 1970 at which it is valid; 0: always was */
+	int64_t not_after;   /* last second at which it is valid; 0: always will be */
+	const struct prefix *sources; /* where its clients are, port 0; none: anywhere */
+	size_t source_count;
 };
 
 struct service {
 	char name[NAME_SIZE];
 	uint32_t index;         /* position in the configuration, for counters */
 	uint16_t integrity;     /* bytes of the payload check; 0: authentication mode */
-	const struct key *keys; /* all valid; the first is the current one */
+	const struct key *keys; /* the first is the current one */
 	size_t key_count;       /* at least 1 */
 	struct tally *tally;    /* for what no key fits */
 };
@@ -48,9 +54,16 @@ void service_table_free(struct service_table *table);
 const struct service *service_table_find(const struct service_table *table,
 					 const struct endpoint *destination);
 
-/* The key whose token isn is, or NULL. Tries every key, so that the time tells nothing about which.
- */
-const struct key *service_key_for(const struct service *service, const struct endpoint *destination,
-				  uint32_t tsval, uint32_t isn);
+/* Whether a SYN with that tuple, TSval and ISN proves a key of the service at that wall clock time:
+ * REASON_TOKEN_VALID with the key in *key; REASON_KEY_EXPIRED, REASON_KEY_EARLY or
+ * REASON_KEY_SOURCE with the key that would fit but must not be used; else REASON_TOKEN_WRONG and
+ * NULL. Every key costs one MD5 block whether or not it may be used, and every key is tried, so
+ * that the time tells nothing about which. */
+enum reason service_judge_token(const struct service *service, const struct tuple *tuple,
+				uint32_t tsval, uint32_t isn, int64_t wall, const struct key **key);
+
+/* Why a key must not be used from there at that time: one of the reasons above, or
+ * REASON_TOKEN_VALID when it may be. */
+enum reason key_usable(const struct key *key, const struct endpoint *source, int64_t wall);
 
 #endif

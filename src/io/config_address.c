@@ -53,18 +53,6 @@ static bool parse_prefix_length(const char *text, uint8_t family, uint8_t *lengt
 	return true;
 }
 
-/* Returns whether there were any. */
-static bool clear_host_bits(struct prefix *prefix)
-{
-	struct endpoint before = prefix->base;
-	for (size_t i = 0; i < family_address_length(prefix->base.family); i++) {
-		size_t kept = prefix->length > 8 * i ? prefix->length - 8 * i : 0;
-		if (kept < 8)
-			prefix->base.address[i] &= (uint8_t)(0xff00 >> kept);
-	}
-	return !endpoint_equal(&before, &prefix->base);
-}
-
 /* Takes "address" or "address/length"; host bits stay. */
 static bool parse_prefix(struct prefix *prefix, const char *text)
 {
@@ -106,7 +94,7 @@ static bool read_prefix(struct reader *reader, const config_setting_t *setting, 
 			     kind);
 		return false;
 	}
-	if (clear_host_bits(prefix)) {
+	if (prefix_clear_host_bits(prefix)) {
 		char base[ENDPOINT_TEXT_SIZE];
 		reader_warning(reader, setting,
 			       "found \"%s\", which has bits behind the prefix; taken as %s/%u",

@@ -220,7 +220,7 @@ static void judge_packet(void *context, struct worker *worker, struct queue_pack
 		return;
 	}
 	struct tuple tuple = segment.tuple;
-	protect_judge(protect->engine, protect->setup->services, &segment, worker_time(worker),
+	protect_judge(protect->engine, protect->setup->services, &segment, worker_moment(worker),
 		      &decision);
 	if (decision.verdict == VERDICT_LOOKUP)
 		protect_resolve(&segment, look_up(protect, &tuple), &decision);

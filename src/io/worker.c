@@ -21,7 +21,7 @@ struct worker {
 	struct worker_pool *pool;
 	struct queue *queue;
 	struct worker_callbacks callbacks;
-	uint64_t time;
+	struct moment time;
 	uint64_t due; /* when the role wants its next tick */
 	pthread_t thread;
 	bool running;
@@ -44,6 +44,11 @@ struct queue *worker_queue(struct worker *worker)
 
 uint64_t worker_time(const struct worker *worker)
 {
+	return worker->time.steady;
+}
+
+struct moment worker_moment(const struct worker *worker)
+{
 	return worker->time;
 }
 
@@ -53,6 +58,11 @@ uint64_t worker_now(void)
 
 	clock_gettime(CLOCK_BOOTTIME, &now);
 	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static struct moment moment_now(void)
+{
+	return (struct moment){.steady = worker_now(), .wall = time(NULL)};
 }
 
 static void take_packet(void *context, struct queue_packet *packet)
@@ -77,7 +87,7 @@ static void await_packets(const struct worker *worker)
 		{.fd = worker->pool->stop, .events = POLLIN},
 	};
 
-	uint64_t wait = worker->due > worker->time ? worker->due - worker->time : 0;
+	uint64_t wait = worker->due > worker->time.steady ? worker->due - worker->time.steady : 0;
 
 	poll(polled, 2, wait < TICK ? (int)wait : TICK);
 }
@@ -91,7 +101,7 @@ static void *serve(void *argument)
 		/* Under load the next batch is there already: it need not be asked for. */
 		if (received == 0)
 			await_packets(worker);
-		worker->time = worker_now();
+		worker->time = moment_now();
 		received = queue_receive(worker->queue, take_packet, worker);
 		if (received < 0)
 			break;
@@ -134,7 +144,7 @@ static bool start_worker(struct worker_pool *pool, const struct queue_options *o
 	own.number = (uint16_t)(options->number + number);
 	worker->pool = pool;
 	worker->callbacks = *callbacks;
-	worker->time = worker_now();
+	worker->time = moment_now();
 	worker->due = UINT64_MAX;
 	worker->queue = queue_open(&own, error);
 	if (worker->queue == NULL)

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "core/moment.h"
 #include "queue.h"
 
 struct worker;
@@ -25,7 +26,10 @@ struct queue *worker_queue(struct worker *worker);
 /* The time of the current batch: milliseconds of CLOCK_BOOTTIME. */
 uint64_t worker_time(const struct worker *worker);
 
-/* The same clock, now. */
+/* The time of the current batch by both clocks. */
+struct moment worker_moment(const struct worker *worker);
+
+/* The steady clock, now. */
 uint64_t worker_now(void);
 
 struct worker_pool;

@@ -155,7 +155,7 @@ static void judge(const char *order, uint64_t now, const char *hex)
 		egress_from_client(egress, destination_table, &segment, now, &decision);
 	} else if (strcmp(order, "server") == 0) {
 		egress_from_server(egress, destination_table, &segment, now, &decision);
-	} else if (!replay_segment(replay, &segment, now, &decision)) {
+	} else if (!replay_segment(replay, &segment, (struct moment){.steady = now}, &decision)) {
 		puts("not-asked");
 		return;
 	}

@@ -5,6 +5,7 @@ LDADD = $(IO_LIBS) $(CHECK_LIBS)
 
 if HAVE_CHECK
 check_PROGRAMS += \
+	tests/unit/test-calendar \
 	tests/unit/test-captures \
 	tests/unit/test-checksum \
 	tests/unit/test-config \
@@ -15,6 +16,7 @@ check_PROGRAMS += \
 	tests/unit/test-histogram \
 	tests/unit/test-icmp-quote \
 	tests/unit/test-log-line \
+	tests/unit/test-odds \
 	tests/unit/test-packet \
 	tests/unit/test-protect \
 	tests/unit/test-queue \
@@ -30,6 +32,7 @@ check_PROGRAMS += \
 	tests/unit/test-verdict
 endif
 
+tests_unit_test_calendar_SOURCES = tests/unit/test_calendar.c
 tests_unit_test_captures_SOURCES = tests/unit/test_captures.c
 tests_unit_test_checksum_SOURCES = tests/unit/test_checksum.c
 tests_unit_test_config_SOURCES = tests/unit/test_config.c
@@ -41,6 +44,7 @@ tests_unit_test_histogram_SOURCES = tests/unit/test_histogram.c
 tests_unit_test_icmp_quote_SOURCES = tests/unit/packet_maker.h tests/unit/test_icmp_quote.c
 tests_unit_test_log_line_SOURCES = tests/unit/test_log_line.c
 tests_unit_test_log_line_LDADD = $(LDADD) $(JANSSON_LIBS)
+tests_unit_test_odds_SOURCES = tests/unit/test_odds.c
 tests_unit_test_packet_SOURCES = tests/unit/packet_maker.h tests/unit/test_packet.c
 tests_unit_test_protect_SOURCES = tests/unit/test_protect.c
 tests_unit_test_queue_SOURCES = tests/unit/test_queue.c

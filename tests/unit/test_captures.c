@@ -50,7 +50,8 @@ static void replay_packet(struct replay *replay, const struct captured_packet *c
 	    segment_parse(&segment, &packet) != REASON_NONE)
 		return;
 	packet.checksum_ready = !segment_checksum_is_partial(&segment);
-	replay_segment(replay, &segment, (uint64_t)captured->seconds * 1000, &decision);
+	struct moment now = {(uint64_t)captured->seconds * 1000, captured->seconds};
+	replay_segment(replay, &segment, now, &decision);
 }
 
 static void check_row(char *line)

@@ -5,7 +5,7 @@
 #include "core/token.h"
 #include "support.h"
 
-enum { SECOND = 1000, NUMBER = 28, START = 1000000 };
+enum { SECOND = 1000, NUMBER = 28, START = 1000000, WALL = 1700000000 };
 
 static const char payload[] = "Protected payload goes here. And more of it.";
 
@@ -19,6 +19,7 @@ struct world {
 	struct protect *engine;
 	struct service_table *table;
 	uint64_t now;
+	int64_t wall;
 	/* The last segment that was judged. */
 	uint8_t bytes[2048];
 	struct packet packet;
@@ -44,6 +45,7 @@ static void set_up(void)
 	world.engine = protect_new(16, hash_key, START);
 	world.table = service_table_new(rows, 2);
 	world.now = START;
+	world.wall = WALL;
 	ck_assert(world.engine != NULL && world.table != NULL);
 }
 
@@ -80,7 +82,9 @@ static void parse(const struct segment_plan *plan)
 
 static void judge(enum verdict verdict, enum reason reason)
 {
-	protect_judge(world.engine, world.table, &world.segment, world.now, &world.decision);
+	struct moment now = {.steady = world.now, .wall = world.wall};
+
+	protect_judge(world.engine, world.table, &world.segment, now, &world.decision);
 	ck_assert_str_eq(reason_word(world.decision.reason), reason_word(reason));
 	ck_assert_int_eq(world.decision.verdict, verdict);
 }

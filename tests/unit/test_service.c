@@ -79,33 +79,123 @@ static struct key key_of(const char *text)
 	return key;
 }
 
-START_TEST(key_for)
+enum { NOW = 1700000000, DAY = 86400 };
+
+static struct tuple tuple_from(const char *source)
+{
+	struct tuple tuple;
+
+	ck_assert(endpoint_parse_address(&tuple.source, source));
+	ck_assert(endpoint_parse_address(&tuple.destination, "2001:db8::1"));
+	tuple.source.port = 40000;
+	tuple.destination.port = 22;
+	return tuple;
+}
+
+/* What a client with that secret gets, TSval 5. */
+static enum reason judge(const struct service *service, const struct secret *secret,
+			 const struct tuple *tuple, int64_t wall, const struct key **key)
+{
+	uint32_t isn = service->integrity > 0
+			       ? token_integrity(secret, &tuple->destination, 5, 0xabcd)
+			       : token_auth(secret, &tuple->destination, 5);
+
+	return service_judge_token(service, tuple, 5, isn, wall, key);
+}
+
+START_TEST(judge_token)
 {
 	/* The first and the last are the same secret: the first is the one to name. */
 	struct key keys[] = {key_of("new"), key_of("current"), key_of("old"), key_of("new")};
 	struct key stranger = key_of("stranger");
 	bool integrity = _i != 0;
 	struct service service = {.integrity = integrity ? 16 : 0, .keys = keys, .key_count = 4};
-	struct endpoint destination;
+	struct tuple tuple = tuple_from("198.51.100.1");
+	const struct key *key;
 
-	ck_assert(endpoint_parse_address(&destination, "2001:db8::1"));
-	destination.port = 22;
-	for (size_t i = 0; i < 5; i++) {
-		const struct secret *secret = i < 4 ? &keys[i].secret : &stranger.secret;
-		uint32_t isn = integrity ? token_integrity(secret, &destination, 5, 0xabcd)
-					 : token_auth(secret, &destination, 5);
-		const struct key *expected = i == 4 ? NULL : &keys[i % 3];
-		ck_assert_ptr_eq(service_key_for(&service, &destination, 5, isn), expected);
-		ck_assert_ptr_null(service_key_for(&service, &destination, 6, isn));
+	for (size_t i = 0; i < 4; i++) {
+		ck_assert_int_eq(judge(&service, &keys[i].secret, &tuple, NOW, &key),
+				 REASON_TOKEN_VALID);
+		ck_assert_ptr_eq(key, &keys[i % 3]);
 	}
+	ck_assert_int_eq(judge(&service, &stranger.secret, &tuple, NOW, &key), REASON_TOKEN_WRONG);
+	ck_assert_ptr_null(key);
+	/* Another TSval than the one of the token. */
+	uint32_t isn = token_auth(&keys[0].secret, &tuple.destination, 5);
+	ck_assert_int_eq(service_judge_token(&service, &tuple, 6, isn, NOW, &key),
+			 REASON_TOKEN_WRONG);
 	/* A revoked key is no key. */
 	service.key_count = 1;
-	uint32_t revoked = token_auth(&keys[1].secret, &destination, 5);
-	ck_assert_ptr_null(service_key_for(&service, &destination, 5, revoked));
+	ck_assert_int_eq(judge(&service, &keys[1].secret, &tuple, NOW, &key), REASON_TOKEN_WRONG);
 	/* A token of one mode is none in the other. */
-	uint32_t other = integrity ? token_auth(&keys[0].secret, &destination, 5)
-				   : token_integrity(&keys[0].secret, &destination, 5, 0xabcd);
-	ck_assert_ptr_null(service_key_for(&service, &destination, 5, other));
+	uint32_t other = integrity
+				 ? token_auth(&keys[0].secret, &tuple.destination, 5)
+				 : token_integrity(&keys[0].secret, &tuple.destination, 5, 0xabcd);
+	ck_assert_int_eq(service_judge_token(&service, &tuple, 5, other, NOW, &key),
+			 REASON_TOKEN_WRONG);
+}
+END_TEST
+
+START_TEST(validity_of_a_key)
+{
+	struct key keys[] = {key_of("first"), key_of("limited")};
+	struct service service = {.keys = keys, .key_count = 2};
+	struct tuple tuple = tuple_from("198.51.100.1");
+	const struct key *key;
+	const struct {
+		int64_t wall;
+		enum reason expected;
+	} times[] = {
+		{NOW - 1, REASON_KEY_EARLY},     {NOW, REASON_TOKEN_VALID},
+		{NOW + DAY, REASON_TOKEN_VALID}, {NOW + DAY + 1, REASON_KEY_EXPIRED},
+		{0, REASON_KEY_EARLY},
+	};
+
+	keys[1].not_before = NOW;
+	keys[1].not_after = NOW + DAY;
+	for (size_t i = 0; i < sizeof(times) / sizeof(times[0]); i++) {
+		ck_assert_int_eq(judge(&service, &keys[1].secret, &tuple, times[i].wall, &key),
+				 times[i].expected);
+		ck_assert_ptr_eq(key, &keys[1]);
+		ck_assert_int_eq(judge(&service, &keys[0].secret, &tuple, times[i].wall, &key),
+				 REASON_TOKEN_VALID);
+	}
+}
+END_TEST
+
+START_TEST(sources_of_a_key)
+{
+	struct prefix sources[] = {{.length = 24}, {.length = 45}};
+	struct key keys[] = {key_of("limited"), key_of("free")};
+	struct service service = {.keys = keys, .key_count = 2};
+	const struct key *key;
+	static const struct {
+		const char *source;
+		enum reason expected;
+	} cases[] = {
+		{"198.51.100.1", REASON_TOKEN_VALID},  {"198.51.100.255", REASON_TOKEN_VALID},
+		{"198.51.101.0", REASON_KEY_SOURCE},   {"198.51.99.255", REASON_KEY_SOURCE},
+		{"2001:db8:8::1", REASON_TOKEN_VALID}, {"2001:db8:f:ffff::", REASON_TOKEN_VALID},
+		{"2001:db8:10::", REASON_KEY_SOURCE},  {"2001:db8:7:ffff::1", REASON_KEY_SOURCE},
+		{"c633:6401::", REASON_KEY_SOURCE},
+	};
+
+	ck_assert(endpoint_parse_address(&sources[0].base, "198.51.100.0"));
+	ck_assert(endpoint_parse_address(&sources[1].base, "2001:db8:8::"));
+	keys[0].sources = sources;
+	keys[0].source_count = 2;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct tuple tuple = tuple_from(cases[i].source);
+		ck_assert_int_eq(judge(&service, &keys[0].secret, &tuple, NOW, &key),
+				 cases[i].expected);
+		ck_assert_int_eq(judge(&service, &keys[1].secret, &tuple, NOW, &key),
+				 REASON_TOKEN_VALID);
+	}
+	/* The same secret without the limit, further down: that one opens. */
+	keys[1].secret = keys[0].secret;
+	struct tuple tuple = tuple_from("203.0.113.1");
+	ck_assert_int_eq(judge(&service, &keys[0].secret, &tuple, NOW, &key), REASON_TOKEN_VALID);
+	ck_assert_ptr_eq(key, &keys[1]);
 }
 END_TEST
 
@@ -117,6 +207,8 @@ int main(void)
 	tcase_add_loop_test(tcase, finds_what_is_there, 1023, 1026);
 	tcase_add_loop_test(tcase, finds_what_is_there, MANY, MANY + 1);
 	tcase_add_test(tcase, every_field_of_the_destination_counts);
-	tcase_add_loop_test(tcase, key_for, 0, 2);
+	tcase_add_loop_test(tcase, judge_token, 0, 2);
+	tcase_add_test(tcase, validity_of_a_key);
+	tcase_add_test(tcase, sources_of_a_key);
 	return run_tcase("service", tcase);
 }
