@@ -14,10 +14,14 @@ libknockgw_core_a_SOURCES = \
 	src/core/egress.h \
 	src/core/flow.c \
 	src/core/flow.h \
+	src/core/guards.c \
+	src/core/guards.h \
 	src/core/histogram.c \
 	src/core/histogram.h \
 	src/core/icmp_quote.c \
 	src/core/icmp_quote.h \
+	src/core/limit.c \
+	src/core/limit.h \
 	src/core/log_line.c \
 	src/core/log_line.h \
 	src/core/moment.h \
@@ -33,6 +37,8 @@ libknockgw_core_a_SOURCES = \
 	src/core/reason.h \
 	src/core/replay.c \
 	src/core/replay.h \
+	src/core/replay_guard.c \
+	src/core/replay_guard.h \
 	src/core/secret.c \
 	src/core/secret.h \
 	src/core/segment_build.c \

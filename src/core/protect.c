@@ -33,6 +33,7 @@ struct connection {
 struct protect {
 	struct table *connections;
 	size_t size;
+	struct guards *guards; /* shared; NULL: none */
 	uint32_t pending;
 };
 
@@ -71,6 +72,11 @@ void protect_free(struct protect *protect)
 		return;
 	munmap(protect->connections, protect->size);
 	free(protect);
+}
+
+void protect_use_guards(struct protect *protect, struct guards *guards)
+{
+	protect->guards = guards;
 }
 
 static void decide(struct decision *decision, enum verdict verdict, enum reason reason)
@@ -171,6 +177,10 @@ static void judge_syn(struct protect *protect, struct segment *segment, struct m
 	bool whole = segment->packet->captured >= segment->packet->length;
 	struct connection *known = table_find(protect->connections, &segment->tuple);
 
+	if (guards_hold(protect->guards, service, &segment->tuple.source, now.steady)) {
+		decide(decision, VERDICT_CLOSED, REASON_SOURCE_HELD);
+		return;
+	}
 	/* Of a SYN with data the kernel may have handed over the headers only: conntrack, which has
 	 * seen all of it, has then checked it for us. */
 	if (whole && !segment_checksum_valid(segment)) {
@@ -181,6 +191,10 @@ static void judge_syn(struct protect *protect, struct segment *segment, struct m
 		enum reason reason =
 			service_judge_token(service, &segment->tuple, segment->tsval,
 					    segment->sequence, now.wall, &decision->key);
+		if (reason == REASON_TOKEN_VALID &&
+		    guards_replayed(protect->guards, service, &segment->tuple, segment->sequence,
+				    segment->tsval, now.steady, &decision->alarms))
+			reason = REASON_TOKEN_REPLAYED;
 		if (reason != REASON_TOKEN_VALID) {
 			decide(decision, VERDICT_CLOSED, reason);
 			return;
@@ -244,15 +258,9 @@ static void judge_pending(struct protect *protect, struct connection *connection
 		judge_payload(protect, connection, segment, now, decision);
 }
 
-void protect_judge(struct protect *protect, const struct service_table *services,
-		   struct segment *segment, struct moment now, struct decision *decision)
+static void judge_segment(struct protect *protect, struct segment *segment, struct moment now,
+			  struct decision *decision)
 {
-	*decision = (struct decision){.verdict = VERDICT_CLOSED};
-	decision->service = service_table_find(services, &segment->tuple.destination);
-	if (decision->service == NULL) {
-		decide(decision, VERDICT_CLOSED, REASON_NO_SERVICE);
-		return;
-	}
 	if (segment_is_initial_syn(segment)) {
 		judge_syn(protect, segment, now, decision);
 		return;
@@ -266,6 +274,21 @@ void protect_judge(struct protect *protect, const struct service_table *services
 		decide(decision, VERDICT_PASS, REASON_CONNECTION_VERIFIED);
 	else
 		decide(decision, VERDICT_CLOSED, REASON_CONNECTION_DEAD);
+}
+
+void protect_judge(struct protect *protect, const struct service_table *services,
+		   struct segment *segment, struct moment now, struct decision *decision)
+{
+	struct endpoint source = segment->tuple.source;
+
+	*decision = (struct decision){.verdict = VERDICT_CLOSED};
+	decision->service = service_table_find(services, &segment->tuple.destination);
+	if (decision->service == NULL) {
+		decide(decision, VERDICT_CLOSED, REASON_NO_SERVICE);
+		return;
+	}
+	judge_segment(protect, segment, now, decision);
+	guards_note(protect->guards, decision, &source, now.steady);
 }
 
 void protect_resolve(struct segment *segment, enum connection_state state,

@@ -7,6 +7,7 @@
 
 #include <stdint.h>
 
+#include "guards.h"
 #include "moment.h"
 #include "packet.h"
 #include "service.h"
@@ -19,6 +20,10 @@ struct protect;
  * SYNs. hash_key: random bytes. Returns NULL when memory is short. */
 struct protect *protect_new(uint32_t capacity, const uint8_t hash_key[static 16], uint64_t now);
 void protect_free(struct protect *protect);
+
+/* Shares guards against guessing and replay, which must outlive it, with other instances. Without
+ * them there are none. */
+void protect_use_guards(struct protect *protect, struct guards *guards);
 
 /* Judges one segment. The segment may be edited: see
  * decision->modified; packet->length then tells how much of it is left. */

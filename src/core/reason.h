@@ -20,6 +20,8 @@
 	X(KEY_EXPIRED, "key-expired", "the key that fits is no longer valid")                   \
 	X(KEY_EARLY, "key-early", "the key that fits is not valid yet")                         \
 	X(KEY_SOURCE, "key-source", "the key that fits must not be used from this address")     \
+	X(TOKEN_REPLAYED, "token-replayed", "the token belongs to another source")              \
+	X(SOURCE_HELD, "source-held", "too many tokens from this prefix were wrong")            \
 	X(SYN_REPEATED, "syn-repeated", "an accepted SYN again")                                \
 	X(CONNECTION_DEAD, "connection-dead",                                                   \
 	  "this tuple and ISN failed the payload check before")                                 \

@@ -27,13 +27,24 @@ struct key {
 	size_t source_count;
 };
 
+/* When failed tokens are too many, and what then. The same for all services of a configuration. */
+struct failure_rules {
+	uint32_t max_failures;         /* of a source prefix in a second; 0: not counted */
+	uint32_t back_off;             /* seconds that the prefix is refused then; 0: only told */
+	uint32_t max_service_failures; /* of a service in a second, told; 0: not counted */
+	uint8_t ipv4_prefix;           /* bits of an address that make its prefix, at most 32 */
+	uint8_t ipv6_prefix;           /* at most 64 */
+};
+
 struct service {
 	char name[NAME_SIZE];
 	uint32_t index;         /* position in the configuration, for counters */
 	uint16_t integrity;     /* bytes of the payload check; 0: authentication mode */
 	const struct key *keys; /* the first is the current one */
 	size_t key_count;       /* at least 1 */
-	struct tally *tally;    /* for what no key fits */
+	uint32_t replay_window; /* seconds for which a token belongs to its first tuple; 0: any */
+	const struct failure_rules *failures; /* NULL: none */
+	struct tally *tally;                  /* for what no key fits */
 };
 
 /* Finds a service by the destination of a segment. Immutable once built, so threads may share it.

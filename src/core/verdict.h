@@ -21,6 +21,13 @@ enum verdict {
 	VERDICT_COUNT
 };
 
+/* Something to tell the administrator beside the verdict; bits. */
+enum alarm {
+	ALARM_SOURCE = 1,       /* a source prefix has exceeded its limit of failed tokens */
+	ALARM_SERVICE = 2,      /* a service has */
+	ALARM_REPLAY_TABLE = 4, /* tokens are forgotten before their time */
+};
+
 struct service;
 struct key;
 struct destination;
@@ -28,7 +35,8 @@ struct destination;
 struct decision {
 	enum verdict verdict;
 	enum reason reason;
-	bool modified; /* the packet's bytes changed: give them back to the kernel */
+	bool modified;       /* the packet's bytes changed: give them back to the kernel */
+	unsigned int alarms; /* enum alarm */
 	const struct service *service;         /* protect, when known */
 	const struct key *key;                 /* the key that fits, when one does */
 	const struct destination *destination; /* egress, when known */

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "log.h"
 #include "protect_worker.h"
@@ -15,6 +16,7 @@ enum {
 	COPY_HEADERS = 256,
 	COPY_PACKET = 65535,
 	QUEUE_LENGTH = 8192,
+	TOKENS_PER_FLOW = 2, /* that replay protection remembers, for each of max_flows */
 };
 
 struct protect_role {
@@ -34,6 +36,15 @@ static uint32_t copy_range(const struct config *config)
 	return COPY_HEADERS;
 }
 
+static struct guards *new_guards(const struct config *config)
+{
+	uint8_t hash_key[16];
+
+	if (getrandom(hash_key, sizeof(hash_key), 0) != (ssize_t)sizeof(hash_key))
+		return NULL;
+	return guards_new((size_t)config->max_flows * TOKENS_PER_FLOW, hash_key);
+}
+
 static bool start_workers(struct protect_role *role, const struct config *config,
 			  char error[static QUEUE_ERROR_SIZE])
 {
@@ -45,7 +56,7 @@ static bool start_workers(struct protect_role *role, const struct config *config
 	struct worker_callbacks *callbacks = calloc(role->count, sizeof(*callbacks));
 
 	snprintf(error, QUEUE_ERROR_SIZE, "out of memory");
-	if (callbacks == NULL || role->services == NULL) {
+	if (callbacks == NULL || role->services == NULL || role->setup.guards == NULL) {
 		free(callbacks);
 		return false;
 	}
@@ -79,6 +90,7 @@ struct protect_role *protect_role_start(const struct config *config, struct inte
 			.interfaces = interfaces,
 			.marks = marks_from_mask(config->mark),
 			.capacity = config->max_flows / config->queue_count + 1,
+			.guards = new_guards(config),
 			.unknown = counters_unknown(counters, ROLE_PROTECT),
 		};
 		if (start_workers(role, config, error))
@@ -96,6 +108,7 @@ void protect_role_stop(struct protect_role *role)
 	worker_pool_stop(role->pool);
 	for (unsigned int i = 0; i < role->count; i++)
 		protect_worker_free(role->workers[i]);
+	guards_free(role->setup.guards);
 	service_table_free(role->services);
 	free(role);
 }

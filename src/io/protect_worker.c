@@ -32,6 +32,8 @@ struct protect_worker *protect_worker_new(const struct protect_setup *setup, uns
 	if (getrandom(hash_key, sizeof(hash_key), 0) == (ssize_t)sizeof(hash_key))
 		protect->engine = protect_new(setup->capacity, hash_key, worker_now());
 	protect->conntrack = conntrack_open();
+	if (protect->engine != NULL)
+		protect_use_guards(protect->engine, setup->guards);
 	protect->inject = inject_open(setup->marks.verified);
 	if (protect->engine != NULL && protect->conntrack != NULL && protect->inject != NULL)
 		return protect;
@@ -133,6 +135,38 @@ static void log_decision(const struct protect_worker *protect, const struct queu
 		  decision->key != NULL ? decision->key->name : "");
 }
 
+/* What goes beyond one packet. Rare by itself, so the level does not matter. */
+static void log_alarms(struct protect_worker *protect, const struct tuple *tuple,
+		       const struct decision *decision)
+{
+	const struct service *service = decision->service;
+	char source[ENDPOINT_TEXT_SIZE];
+
+	if ((decision->alarms & ALARM_SOURCE) != 0) {
+		const struct failure_rules *rules = service->failures;
+		struct prefix prefix = {.base = tuple->source};
+		bool ipv4 = prefix.base.family == FAMILY_IPV4;
+		prefix.length = ipv4 ? rules->ipv4_prefix : rules->ipv6_prefix;
+		prefix_clear_host_bits(&prefix);
+		counter_add(&protect->counters.source_alarms, 1);
+		log_event(LOG_LEVEL_WARNING, rules->back_off > 0 ? "source-held" : "source-failing",
+			  "service=%s prefix=%s/%u max_failures=%u seconds=%u", service->name,
+			  endpoint_format_address(&prefix.base, source), prefix.length,
+			  rules->max_failures, rules->back_off);
+	}
+	if ((decision->alarms & ALARM_SERVICE) != 0) {
+		counter_add(&protect->counters.service_alarms, 1);
+		log_event(LOG_LEVEL_WARNING, "service-attacked",
+			  "service=%s max_service_failures=%u", service->name,
+			  service->failures->max_service_failures);
+	}
+	if ((decision->alarms & ALARM_REPLAY_TABLE) != 0)
+		log_event(LOG_LEVEL_WARNING, "replay-table-full",
+			  "service=%s reason=\"tokens are forgotten before replay_window is over; "
+			  "raise max_flows\"",
+			  service->name);
+}
+
 static void count(const struct protect_worker *protect, const struct decision *decision)
 {
 	struct tally *tally = protect->setup->unknown;
@@ -227,6 +261,8 @@ static void judge_packet(void *context, struct worker *worker, struct queue_pack
 	else if (known_tuple)
 		clear_leftover(protect, &tuple, &decision);
 	log_decision(protect, queued, &segment, &decision);
+	if (decision.alarms != 0)
+		log_alarms(protect, &tuple, &decision);
 	carry_out(protect, worker, queued, &segment, &tuple, &decision);
 }
 

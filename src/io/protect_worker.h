@@ -23,6 +23,7 @@ struct protect_setup {
 	struct interfaces *interfaces;
 	struct marks marks;
 	uint32_t capacity;     /* connections that one worker remembers */
+	struct guards *guards; /* shared, against guessing and replay */
 	struct tally *unknown; /* for packets of no service */
 };
 
@@ -31,6 +32,8 @@ struct protect_counters {
 	_Atomic uint64_t pending;   /* connections whose payload check is still to come */
 	_Atomic uint64_t resets;    /* connections that failed the payload check */
 	_Atomic uint64_t leftovers; /* stale conntrack entries in the way of an authorised SYN */
+	_Atomic uint64_t source_alarms;  /* prefixes that exceeded max_failures */
+	_Atomic uint64_t service_alarms; /* times that a service exceeded max_service_failures */
 	_Atomic uint64_t failed_lookups; /* conntrack did not answer */
 };
 

@@ -15,11 +15,13 @@ check_PROGRAMS += \
 	tests/unit/test-event-ring \
 	tests/unit/test-histogram \
 	tests/unit/test-icmp-quote \
+	tests/unit/test-limit \
 	tests/unit/test-log-line \
 	tests/unit/test-odds \
 	tests/unit/test-packet \
 	tests/unit/test-protect \
 	tests/unit/test-queue \
+	tests/unit/test-replay-guard \
 	tests/unit/test-ruleset \
 	tests/unit/test-secret \
 	tests/unit/test-segment-edit \
@@ -42,12 +44,14 @@ tests_unit_test_egress_SOURCES = tests/unit/packet_maker.h tests/unit/test_egres
 tests_unit_test_event_ring_SOURCES = tests/unit/test_event_ring.c
 tests_unit_test_histogram_SOURCES = tests/unit/test_histogram.c
 tests_unit_test_icmp_quote_SOURCES = tests/unit/packet_maker.h tests/unit/test_icmp_quote.c
+tests_unit_test_limit_SOURCES = tests/unit/test_limit.c
 tests_unit_test_log_line_SOURCES = tests/unit/test_log_line.c
 tests_unit_test_log_line_LDADD = $(LDADD) $(JANSSON_LIBS)
 tests_unit_test_odds_SOURCES = tests/unit/test_odds.c
 tests_unit_test_packet_SOURCES = tests/unit/packet_maker.h tests/unit/test_packet.c
 tests_unit_test_protect_SOURCES = tests/unit/test_protect.c
 tests_unit_test_queue_SOURCES = tests/unit/test_queue.c
+tests_unit_test_replay_guard_SOURCES = tests/unit/test_replay_guard.c
 tests_unit_test_ruleset_SOURCES = tests/unit/test_ruleset.c
 tests_unit_test_secret_SOURCES = tests/unit/test_secret.c
 tests_unit_test_segment_edit_SOURCES = tests/unit/packet_maker.h tests/unit/test_segment_edit.c
