@@ -5,6 +5,7 @@ Every namespace, file and process belongs to one Lab and goes away with it, so t
 a row and several at a time.
 """
 import contextlib
+import ctypes
 import itertools
 import os
 import pathlib
@@ -21,12 +22,22 @@ BUILD = pathlib.Path(os.environ.get("KNOCKGW_BUILDDIR", SOURCE / "build" / "gcc"
 KNOCKGW = os.environ.get("KNOCKGW", str(BUILD / "knockgw"))
 KNOCKCTL = os.environ.get("KNOCKCTL", str(BUILD / "knockctl"))
 PYTHON = "/usr/bin/python3"
+# How many times slower than a usual one this machine is, an emulated one for example.
+SLOWNESS = float(os.environ.get("KNOCKGW_TEST_SLOWNESS", "1"))
 
 _numbers = itertools.count(1)
+_libc = ctypes.CDLL(None, use_errno=True)
+_CLONE_NEWNET = 0x40000000
+
+
+def patient(seconds):
+    """A time-out for something that will happen, on this machine."""
+    return seconds * SLOWNESS
 
 
 def wait_until(condition, timeout=20.0, what="the condition"):
     """Calls condition until it is true, and returns what it returned."""
+    timeout = patient(timeout)
     deadline = time.monotonic() + timeout
     while True:
         result = condition()
@@ -41,6 +52,17 @@ def url(address, path=""):
     return f"http://[{address}]/{path}" if ":" in address else f"http://{address}/{path}"
 
 
+def _enter(namespace):
+    if _libc.setns(namespace.fileno(), _CLONE_NEWNET) != 0:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error))
+
+
+def _words(command):
+    words = shlex.split(command) if isinstance(command, str) else command
+    return [str(word) for word in words]
+
+
 class Namespace:
     """A network namespace: a host of the test's network."""
 
@@ -52,14 +74,24 @@ class Namespace:
         self.sysctl("net.ipv6.conf.all.accept_dad", 0)
         self.sysctl("net.ipv6.conf.default.accept_dad", 0)
 
-    def command(self, command):
-        words = shlex.split(command) if isinstance(command, str) else list(command)
-        return ["ip", "netns", "exec", self.name] + [str(word) for word in words]
+    @contextlib.contextmanager
+    def inside(self):
+        """What this thread starts or opens meanwhile belongs to the namespace. Starting each command
+        with "ip netns exec" would take ten times as long."""
+        with open("/proc/thread-self/ns/net", "rb") as before, \
+                open(f"/run/netns/{self.name}", "rb") as there:
+            _enter(there)
+            try:
+                yield
+            finally:
+                _enter(before)
 
     def run(self, command, check=True, **options):
         """Runs a command to its end and returns a CompletedProcess with text."""
         options.setdefault("timeout", 120)
-        result = subprocess.run(self.command(command), capture_output=True, text=True, **options)
+        options["timeout"] = patient(options["timeout"])
+        with self.inside():
+            result = subprocess.run(_words(command), capture_output=True, text=True, **options)
         if check and result.returncode != 0:
             raise AssertionError(f"{command}: status {result.returncode}\n"
                                  f"{result.stdout}{result.stderr}")
@@ -67,12 +99,14 @@ class Namespace:
 
     def start(self, command, **options):
         """Starts a process that ends with the lab at the latest."""
-        process = subprocess.Popen(self.command(command), **options)
+        with self.inside():
+            process = subprocess.Popen(_words(command), **options)
         self.lab.processes.append(process)
         return process
 
     def sysctl(self, name, value):
-        self.run(["sysctl", "-qw", f"{name}={value}"])
+        with self.inside():
+            pathlib.Path("/proc/sys", name.replace(".", "/")).write_text(str(value))
 
     def nft(self, rules):
         self.run(["nft", "-f", "-"], input=rules)
@@ -116,19 +150,28 @@ class Lab(contextlib.ExitStack):
                 process.terminate()
         for process in self.processes:
             try:
-                process.wait(timeout=10)
+                process.wait(timeout=patient(10))
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
 
     def _remove_namespaces(self):
-        for namespace in self.namespaces:
-            pids = subprocess.run(["ip", "netns", "pids", namespace.name],
-                                  capture_output=True, text=True, check=False).stdout.split()
-            for pid in pids:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(int(pid), signal.SIGKILL)
-            subprocess.run(["ip", "netns", "delete", namespace.name], check=False)
+        for pid in self.pids(*self.namespaces):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        lines = "".join(f"netns delete {namespace.name}\n" for namespace in self.namespaces)
+        subprocess.run(["ip", "-force", "-batch", "-"], input=lines, text=True, check=False)
+
+    @staticmethod
+    def pids(*namespaces):
+        """The processes in these namespaces, also those that left our process tree."""
+        wanted = {os.stat(f"/run/netns/{namespace.name}").st_ino for namespace in namespaces}
+        found = []
+        for process in pathlib.Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if os.stat(process / "ns/net").st_ino in wanted:
+                    found.append(int(process.name))
+        return found
 
     def namespace(self, name):
         namespace = Namespace(self, name)
@@ -247,7 +290,7 @@ class Daemon:
 
     def stop(self):
         self.process.terminate()
-        status = self.process.wait(timeout=20)
+        status = self.process.wait(timeout=patient(20))
         self.log_path.write_text(self.log().replace("knockgw: ready", "knockgw: was ready"))
         return status
 

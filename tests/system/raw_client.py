@@ -10,7 +10,10 @@ import socket
 import sys
 import time
 
-from scapy.all import IP, TCP, Ether, IPv6, conf
+from scapy.config import conf
+from scapy.layers.inet import IP, TCP
+from scapy.layers.inet6 import IPv6
+from scapy.layers.l2 import Ether
 
 conf.verb = 0
 
