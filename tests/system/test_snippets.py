@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from lab import BUILD, SOURCE, Daemon
+import kernel
+from lab import SOURCE, Daemon
 from egress_net import SECRET, get
 from topology import Direct, TwoGateways
 
@@ -19,21 +20,15 @@ def snippet(name, **definitions):
     return text
 
 
-def load(namespace, text, queues):
+def load(namespace, text):
     """Loads a snippet. Where the kernel has no queue statement, the xtables target stands in."""
-    trial = namespace.run(["nft", "-f", "-"], check=False, input=text)
-    if trial.returncode == 0:
-        return
-    without = re.sub(r"^\t\tqueue .*$", "", text, flags=re.M)
-    assert without.count("\n") == text.count("\n")
-    print("this kernel has no nft_queue: the queue statements of the snippet are replaced by the "
-          "xtables target NFQUEUE")
-    namespace.nft(without)
-    namespace.run([BUILD / "tests/system/xt_queue", *queues])
+    xtables = not kernel.has_statement(namespace, "queue to 0")
+    if xtables:
+        print("this kernel has no nft_queue: the queue statements of the snippet are replaced by the "
+              "xtables target NFQUEUE")
+    kernel.load(namespace, text, xtables)
 
 
-PROTECT_CHAINS = ("ask", 40, 2, "bypass", "ask_firmly", 40, 2, "drop")
-EGRESS_CHAINS = ("translate", 41, 1, "drop", "translate_or_pass", 41, 1, "bypass")
 PROTECT = """services = ( { name = "web"; address = [ "%s", "%s" ]; port = 80; secret = "%s"; } );
 queues = { first = 40; count = 2; };
 """
@@ -42,10 +37,9 @@ queues = { first = 40; count = 2; };
 def test_both_snippets_between_real_programs(lab):
     net = TwoGateways(lab)
     lab.nginx(net.server, 80, "a hidden page")
-    load(net.gateway, snippet("protect.nft", service4="10.3.0.2", service6="fd03::2", service_port="80"),
-         PROTECT_CHAINS)
+    load(net.gateway, snippet("protect.nft", service4="10.3.0.2", service6="fd03::2", service_port="80"))
     load(net.egress, snippet("egress.nft", servers4="{ 10.3.0.0/24 }", servers6="{ fd03::/64 }",
-                             ports="{ 80 }"), EGRESS_CHAINS)
+                             ports="{ 80 }"))
     # Before the daemons run the port is closed, and egress lets no SYN out.
     assert net.nat.run("curl -sS -m 5 http://10.3.0.2/", check=False).returncode == 7
     assert net.laptop.run("curl -sS -m 2 http://10.3.0.2/", check=False).returncode == 28
@@ -74,7 +68,7 @@ def test_protect_snippet_answers_like_a_closed_port(lab, service):
     addresses = Direct.GATEWAY if service == "local" else Direct.SERVER
     lab.nginx(net.gateway if service == "local" else net.server, 80, "hidden")
     load(net.gateway, snippet("protect.nft", service4=addresses[0], service6=addresses[1],
-                              service_port="80"), PROTECT_CHAINS)
+                              service_port="80"))
     daemon = Daemon(lab, net.gateway, OWN_RULES + PROTECT % (*addresses, "s")).start()
     for running in (True, False):
         for family in (0, 1):

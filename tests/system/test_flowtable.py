@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Connections that the administrator's own rules offload to a flowtable, which the kernel forwards
+before any hook. Verified ones may be; pending ones and those of the egress role must not. The networks
+are Direct and TwoGateways in topology.py."""
+import os
+import subprocess
+
+import pytest
+
+import kernel
+import knock_client
+from egress_net import Net as EgressNet
+from egress_net import counter, finish_transfer, put_file, size_of, start_transfer
+from lab import KNOCKCTL, PYTHON, SOURCE, Daemon, wait_until
+from topology import Direct, TwoGateways
+
+CONFIG = """services = (
+  { name = "web"; address = [ "10.3.0.2", "fd03::2" ]; port = 80; secret = "one"; },
+  { name = "whole"; address = [ "10.3.0.2", "fd03::2" ]; port = 81; secret = "two"; integrity = 16; }
+);
+queues = { first = 40; count = 2; };
+"""
+# docs/architecture.md shows this rule.
+VERIFIED = "ct mark & 0x30000000 == 0x10000000"
+REQUEST = b"GET / HTTP/1.0\r\n\r\n"
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(SOURCE / "tests/system")}
+
+
+def offload(namespace, devices, match):
+    """The administrator's rules: offload what matches, count what still takes the long way."""
+    namespace.nft(f"""table inet fast {{
+        flowtable f {{ hook ingress priority filter; devices = {{ {", ".join(devices)} }}; }}
+        counter forwarded {{ }}
+        chain forward {{ type filter hook forward priority filter; meta l4proto tcp counter name forwarded
+                         {match} flow add @f; }}; }}""")
+
+
+def offloaded(namespace):
+    return namespace.run("conntrack -L -p tcp").stdout.count("[OFFLOAD]") + \
+        namespace.run("conntrack -L -f ipv6 -p tcp").stdout.count("[OFFLOAD]")
+
+
+def forwarded(namespace):
+    words = namespace.run("nft list counter inet fast forwarded").stdout.split()
+    return int(words[words.index("packets") + 1])
+
+
+@pytest.fixture
+def net(lab):
+    if not kernel.has_statement(lab.namespace("trial"), "flow add @fast"):
+        kernel.lacks("flowtable (nft_flow_offload)")
+    net = Direct(lab)
+    net.lab = lab
+    for port in (80, 81):
+        lab.nginx(net.server, port, "a page")
+    net.daemon = Daemon(lab, net.gateway, CONFIG).start()
+    return net
+
+
+@pytest.mark.parametrize("family", [0, 1], ids=["IPv4", "IPv6"])
+def test_verified_connections(net, family):
+    offload(net.gateway, ["out0", "in0"], VERIFIED)
+    relay = net.client.start(
+        [PYTHON, SOURCE / "tests/system/knock_client.py", "--knockctl", KNOCKCTL, "--listen", 8080,
+         Direct.SERVER[family], 80], env={**os.environ, "KNOCK_SECRET": "one"}, stdout=subprocess.PIPE, text=True)
+    assert relay.stdout.readline() == "listening\n"
+    queued = net.daemon.queued_packets()
+    size = net.client.run("curl -sS -o /dev/null -w %{size_download} http://127.0.0.1:8080/big").stdout
+    assert size == "100000000"
+    # The daemon saw the SYN alone; the forward hook little more than the handshake and the end.
+    assert net.daemon.queued_packets() - queued <= 2
+    assert 0 < forwarded(net.gateway) < 100
+    net.daemon.kill()
+    assert net.client.run(["curl", "-sS", "-m", "10", f"http://[{Direct.SERVER[1]}]/"],
+                          check=False).returncode == 7
+
+
+@pytest.mark.parametrize("signed, answer", [(REQUEST[:16], "b'a page'\n"),
+                                            (b"other bytes here", "ConnectionResetError\n")])
+def test_pending_connections_are_checked_first(net, signed, answer):
+    offload(net.gateway, ["out0", "in0"], VERIFIED)
+    code = ("import sys, knock_client as k\n"
+            "s = k.connect(sys.argv[1], 81, int(sys.argv[2]), 20)\n"
+            "try:\n"
+            f"    s.sendall({REQUEST!r})\n"
+            "    print(s.makefile('rb').read()[-6:])\n"
+            "except OSError as e: print(type(e).__name__)\n")
+    isn = knock_client.token(KNOCKCTL, "two", "10.3.0.2", 81, signed)
+    assert net.client.run([PYTHON, "-c", code, "10.3.0.2", isn], env=ENVIRONMENT).stdout == answer
+
+
+@pytest.fixture
+def egress(lab):
+    if not kernel.has_statement(lab.namespace("trial"), "flow add @fast"):
+        kernel.lacks("flowtable (nft_flow_offload)")
+    return EgressNet(lab)
+
+
+def test_egress_connections_must_be_left_out(egress):
+    """Offloaded they would go on untranslated, which ends them; with the rule of the documentation they
+    work."""
+    path, digest = put_file(egress, 20 << 20)
+    offload(egress.egress, ["in0", "up0"],
+            "ip daddr != 10.3.0.0/24 ip saddr != 10.3.0.0/24")
+    finish_transfer(start_transfer(egress, "up", path), digest)
+    egress.egress.run("nft delete table inet fast")
+    offload(egress.egress, ["in0", "up0"], "")
+    transfer = start_transfer(egress, "up", path)
+    wait_until(lambda: counter(egress.laptop, "TcpExtTCPTimeouts") > 2, what="time-outs of the client")
+    assert size_of(transfer) < path.stat().st_size
