@@ -10,6 +10,7 @@ EXTRA_DIST += \
 	tests/system/conftest.py \
 	tests/system/demo.py \
 	tests/system/egress_net.py \
+	tests/system/kernel.py \
 	tests/system/knock_client.py \
 	tests/system/lab.py \
 	tests/system/probe.py \
@@ -17,8 +18,12 @@ EXTRA_DIST += \
 	tests/system/test_egress.py \
 	tests/system/test_egress_connections.py \
 	tests/system/raw_client.py \
+	tests/system/test_flowtable.py \
 	tests/system/test_hostile.py \
 	tests/system/test_integrity.py \
+	tests/system/test_netem.py \
 	tests/system/test_protect.py \
+	tests/system/test_queue_kinds.py \
 	tests/system/test_snippets.py \
 	tests/system/topology.py
+EXTRA_DIST += tests/qemu
