@@ -7,8 +7,6 @@ import re
 import signal
 import subprocess
 
-from scapy.all import rdpcap
-
 from lab import KNOCKCTL, PYTHON, Daemon, url, wait_until
 from topology import TwoGateways
 
@@ -64,6 +62,8 @@ def get(namespace, address):
 
 
 def stop_capture(capture):
+    # Here, because scapy takes longer to load than many a test to run.
+    from scapy.all import rdpcap
     capture.terminate()
     capture.wait()
     return rdpcap(str(capture.capture_path))
