@@ -71,6 +71,8 @@ libknockgw_io_a_SOURCES = \
 	src/io/config_check.c \
 	src/io/config_dump.c \
 	src/io/config_egress.c \
+	src/io/config_key.c \
+	src/io/config_limits.c \
 	src/io/config_reader.c \
 	src/io/config_reader.h \
 	src/io/config_scan.c \

@@ -30,8 +30,9 @@ struct service_config {
 	size_t endpoint_count;
 	struct backend *backends; /* at most one per family so far; none: route on or local */
 	size_t backend_count;
-	enum schedule schedule; /* no effect while a family has one backend at most */
-	bool reassemble;        /* integrity: the first bytes may come in several segments */
+	enum schedule schedule;   /* no effect while a family has one backend at most */
+	bool reassemble;          /* integrity: the first bytes may come in several segments */
+	bool replay_window_given; /* in the file; else it is the default */
 	enum reject reject;
 	uint16_t decoy_port;
 	unsigned int line; /* in the file */
@@ -56,6 +57,7 @@ struct config {
 	uint16_t queue_count; /* per role; never 0: the number of CPUs was put in */
 	uint32_t mark;        /* at least two bits */
 	uint32_t max_flows;
+	struct failure_rules failures; /* "limits"; the services refer to it */
 	bool manage_ruleset;
 	char *state_directory; /* absolute */
 	char *control_socket;  /* absolute, short enough for a socket address */

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The configuration as text, for people and tests. Secrets are only counted. */
 #include <inttypes.h>
+#include <stdlib.h>
 
 #include "config.h"
+#include "core/calendar.h"
 
 static const char *const reject_words[] = {"closed", "reset", "drop"};
 static const char *const schedule_words[] = {"hash", "random", "round-robin"};
@@ -14,6 +16,27 @@ static const char *truth(bool value)
 	return value ? "true" : "false";
 }
 
+/* What a key says beside its secret. */
+static void dump_key(const struct key *key, size_t number, FILE *stream)
+{
+	char text[ENDPOINT_TEXT_SIZE];
+	char time[CALENDAR_TEXT_SIZE];
+	bool plain = strtoul(key->name, NULL, 10) == number && key->not_before == 0 &&
+		     key->not_after == 0 && key->source_count == 0;
+	if (plain)
+		return;
+	fprintf(stream, "  key: %s", key->name);
+	if (key->not_before != 0)
+		fprintf(stream, ", not_before: %s", calendar_format(key->not_before, time));
+	if (key->not_after != 0)
+		fprintf(stream, ", not_after: %s", calendar_format(key->not_after, time));
+	for (size_t i = 0; i < key->source_count; i++)
+		fprintf(stream, "%s%s/%u", i == 0 ? ", source: " : " ",
+			endpoint_format_address(&key->sources[i].base, text),
+			key->sources[i].length);
+	fputc('\n', stream);
+}
+
 static void dump_service(const struct service_config *service, FILE *stream)
 {
 	char text[ENDPOINT_TEXT_SIZE];
@@ -22,8 +45,11 @@ static void dump_service(const struct service_config *service, FILE *stream)
 	for (size_t i = 0; i < service->endpoint_count; i++)
 		fprintf(stream, "  endpoint: %s\n", endpoint_format(&service->endpoints[i], text));
 	fprintf(stream, "  secret: %zu keys\n", service->service.key_count);
+	for (size_t i = 0; i < service->service.key_count; i++)
+		dump_key(&service->keys[i], i + 1, stream);
 	fprintf(stream, "  integrity: %u, reassemble: %s\n", service->service.integrity,
 		truth(service->reassemble));
+	fprintf(stream, "  replay_window: %" PRIu32 "\n", service->service.replay_window);
 	for (size_t i = 0; i < service->backend_count; i++)
 		fprintf(stream, "  backend: %s, weight: %u\n",
 			endpoint_format(&service->backends[i].endpoint, text),
@@ -56,6 +82,12 @@ void config_dump(const struct config *config, FILE *stream)
 	fprintf(stream, "queues: first: %u, count: %u\n", config->queue_first, config->queue_count);
 	fprintf(stream, "mark: 0x%08" PRIx32 "\n", config->mark);
 	fprintf(stream, "max_flows: %" PRIu32 "\n", config->max_flows);
+	fprintf(stream,
+		"limits: max_failures: %" PRIu32 ", back_off: %" PRIu32
+		", max_service_failures: %" PRIu32 ", ipv4_prefix: %u, ipv6_prefix: %u\n",
+		config->failures.max_failures, config->failures.back_off,
+		config->failures.max_service_failures, config->failures.ipv4_prefix,
+		config->failures.ipv6_prefix);
 	fprintf(stream, "manage_ruleset: %s\n", truth(config->manage_ruleset));
 	fprintf(stream, "state_directory: %s\n", config->state_directory);
 	fprintf(stream, "control.socket: %s\n", config->control_socket);

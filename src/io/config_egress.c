@@ -3,7 +3,6 @@
 #include <stdlib.h>
 
 #include "config_reader.h"
-#include "secret_memory.h"
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -106,6 +105,6 @@ void read_egress(struct reader *reader, const config_setting_t *setting, void *t
 
 void egress_config_free(struct egress_config *egress)
 {
-	secret_memory_free(egress->key, sizeof(struct key));
+	keys_free(egress->key, 1);
 	free(egress->prefixes);
 }

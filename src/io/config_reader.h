@@ -117,9 +117,21 @@ void places_free(struct places *places);
 struct place *places_combine(struct reader *reader, const struct places *addresses,
 			     const config_setting_t *ports, struct places *all, size_t *count);
 
-/* config_secret.c: keys of a service or the one of an egress destination, in secret memory. */
+/* config_secret.c */
+bool read_secret(struct reader *reader, const config_setting_t *setting, struct secret *secret);
+
+/* config_key.c: keys of a service or (not several) the one of an egress destination, in secret
+ * memory. */
 struct key *read_keys(struct reader *reader, const config_setting_t *setting, bool several,
 		      size_t *count);
+void keys_free(struct key *keys, size_t count);
+
+/* config_limits.c */
+extern const struct failure_rules default_failure_rules;
+void read_limits(struct reader *reader, const config_setting_t *setting, void *target);
+bool read_replay_window(struct reader *reader, const config_setting_t *setting, uint32_t *seconds);
+/* The default of a service that does not say: on in authentication mode. */
+void set_replay_window(struct service_config *service);
 
 /* config_service.c, config_egress.c: the lists of that name. */
 void read_services(struct reader *reader, const config_setting_t *setting, void *target);

@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Secrets of the configuration. No diagnostic ever shows one. */
-#include <nettle/memops.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "config_reader.h"
 #include "core/secret.h"
 #include "secret_file.h"
-#include "secret_memory.h"
 
 enum { ERROR_TEXT_SIZE = 512 };
 
@@ -44,8 +42,7 @@ static bool read_secret_file(struct reader *reader, const config_setting_t *sett
 	return fine;
 }
 
-static bool read_secret(struct reader *reader, const config_setting_t *setting,
-			struct secret *secret)
+bool read_secret(struct reader *reader, const config_setting_t *setting, struct secret *secret)
 {
 	const char *value = read_string(reader, setting, expected_secret);
 	struct secret_text text;
@@ -72,60 +69,4 @@ static bool read_secret(struct reader *reader, const config_setting_t *setting,
 			       "found more than %d bytes, the rest of the secret is not used",
 			       SECRET_SIZE);
 	return true;
-}
-
-static struct key *new_keys(struct reader *reader, const config_setting_t *setting, size_t count)
-{
-	bool locked = true;
-	struct key *keys = secret_memory_new(count * sizeof(struct key), &locked);
-	if (!keys)
-		reader_memory_short(reader);
-	if (!locked && !reader->lock_told) {
-		reader->lock_told = true;
-		reader_warning(
-			reader, setting,
-			"the memory for secrets could not be locked and may be swapped out, "
-			"expected a higher limit of locked memory (LimitMEMLOCK=, ulimit -l)");
-	}
-	return keys;
-}
-
-/* keys[0..index) have been read before. */
-static void warn_of_equal_key(struct reader *reader, const config_setting_t *setting,
-			      const struct key *keys, size_t index)
-{
-	for (size_t i = 0; i < index; i++) {
-		/* One that could not be read has no name. */
-		if (keys[i].name[0] &&
-		    memeql_sec(&keys[i].secret, &keys[index].secret, sizeof(struct secret))) {
-			reader_warning(reader, setting,
-				       "the same secret as number %zu of this list", i + 1);
-			return;
-		}
-	}
-}
-
-struct key *read_keys(struct reader *reader, const config_setting_t *setting, bool several,
-		      size_t *count)
-{
-	*count = 0;
-	if (!several && (config_setting_is_array(setting) || config_setting_is_list(setting))) {
-		reader_error(reader, setting, "found a list, expected one secret");
-		return NULL;
-	}
-	size_t length = value_count(reader, setting, "secret");
-	if (length == 0)
-		return NULL;
-	struct key *keys = new_keys(reader, setting, length);
-	if (!keys)
-		return NULL;
-	*count = length;
-	for (size_t i = 0; i < length; i++) {
-		const config_setting_t *element = value_at(setting, i);
-		if (!read_secret(reader, element, &keys[i].secret))
-			continue;
-		snprintf(keys[i].name, sizeof(keys[i].name), "%zu", i + 1);
-		warn_of_equal_key(reader, element, keys, i);
-	}
-	return keys;
 }

@@ -3,7 +3,6 @@
 #include <stdlib.h>
 
 #include "config_reader.h"
-#include "secret_memory.h"
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -55,6 +54,14 @@ static void read_reassemble(struct reader *reader, const config_setting_t *setti
 {
 	struct draft *draft = target;
 	read_boolean(reader, setting, &draft->service->reassemble);
+}
+
+static void read_service_replay_window(struct reader *reader, const config_setting_t *setting,
+				       void *target)
+{
+	struct service_config *service = ((struct draft *)target)->service;
+	service->replay_window_given =
+		read_replay_window(reader, setting, &service->service.replay_window);
 }
 
 static void read_schedule(struct reader *reader, const config_setting_t *setting, void *target)
@@ -140,6 +147,7 @@ static const struct field service_fields[] = {
 	{"secret", read_service_secret, "a secret or a list of secrets"},
 	{"integrity", read_service_integrity, NULL},
 	{"reassemble", read_reassemble, NULL},
+	{"replay_window", read_service_replay_window, NULL},
 	{"backends", read_backends, NULL},
 	{"schedule", read_schedule, NULL},
 	{"reject", read_reject, NULL},
@@ -200,6 +208,7 @@ static void read_service(struct reader *reader, const config_setting_t *group,
 	service->decoy_port = DEFAULT_DECOY_PORT;
 	service->line = config_setting_source_line(group);
 	read_group(reader, group, service_fields, COUNT_OF(service_fields), &draft);
+	set_replay_window(service);
 	if (draft.ports)
 		combine_endpoints(reader, &draft);
 	if (config_setting_is_group(group)) {
@@ -217,13 +226,14 @@ void read_services(struct reader *reader, const config_setting_t *setting, void 
 	for (size_t i = 0; config->services && i < count; i++) {
 		struct service_config *service = &config->services[config->service_count++];
 		service->service.index = (uint32_t)i;
+		service->service.failures = &config->failures;
 		read_service(reader, value_at(setting, i), service);
 	}
 }
 
 void service_config_free(struct service_config *service)
 {
-	secret_memory_free(service->keys, service->service.key_count * sizeof(struct key));
+	keys_free(service->keys, service->service.key_count);
 	free(service->endpoints);
 	free(service->backends);
 }
