@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "build-config.h"
+#include "core/odds.h"
 #include "io/config.h"
 #include "io/daemon.h"
 #include "io/ruleset.h"
@@ -30,7 +31,7 @@ static void print_usage(FILE *stream)
 	      "\n"
 	      "  -c, --config FILE    read FILE instead of " DEFAULT_CONFIG "\n"
 	      "  -f, --foreground     stay in the foreground, log to standard error\n"
-	      "      --check          check the configuration and exit\n"
+	      "      --check          check the configuration, print the odds of a guess, exit\n"
 	      "      --print-ruleset  print the nftables ruleset for the configuration and exit\n"
 	      "  -h, --help           print this help and exit\n"
 	      "  -V, --version        print the version and exit\n"
@@ -104,6 +105,16 @@ static int print_ruleset(const struct config *config)
 	return fflush(stdout) == 0 ? STATUS_FINE : STATUS_FAILED;
 }
 
+/* How strong what was configured is. */
+static int print_odds(const struct config *config)
+{
+	char line[ODDS_LINE_SIZE];
+
+	for (size_t i = 0; i < config->service_count; i++)
+		puts(odds_line(&config->services[i].service, line));
+	return fflush(stdout) == 0 ? STATUS_FINE : STATUS_FAILED;
+}
+
 static int run(const struct options *options)
 {
 	bool detach = options->action == ACTION_RUN && !options->foreground;
@@ -119,6 +130,8 @@ static int run(const struct options *options)
 		return STATUS_USAGE;
 	if (options->action == ACTION_PRINT_RULESET)
 		status = print_ruleset(config);
+	else if (options->action == ACTION_CHECK)
+		status = print_odds(config);
 	else if (options->action == ACTION_RUN)
 		status = daemon_run(config, detach ? &background : NULL) ? STATUS_FINE
 									 : STATUS_FAILED;

@@ -42,3 +42,30 @@ char *odds_duration(double seconds, char text[static ODDS_TEXT_SIZE])
 	snprintf(text, ODDS_TEXT_SIZE, seconds < 10 ? "%.1f seconds" : "%.0f seconds", seconds);
 	return text;
 }
+
+char *odds_line(const struct service *service, char text[static ODDS_LINE_SIZE])
+{
+	const struct failure_rules *rules = service->failures;
+	char time[ODDS_TEXT_SIZE];
+	int used =
+		snprintf(text, ODDS_LINE_SIZE,
+			 "%s: a blind guess hits 1 time in %.0f (%s, %zu key%s), on average after",
+			 service->name, odds_guesses(service),
+			 service->integrity > 0 ? "the SYN in integrity mode" : "auth mode",
+			 service->key_count, service->key_count == 1 ? "" : "s");
+
+	if (rules != NULL && rules->back_off > 0)
+		used += snprintf(text + used, ODDS_LINE_SIZE - (size_t)used,
+				 " %s from one prefix at max_failures = %u a second;",
+				 odds_duration(odds_seconds(service, rules->max_failures), time),
+				 rules->max_failures);
+	if (rules != NULL && rules->max_service_failures > 0)
+		used += snprintf(
+			text + used, ODDS_LINE_SIZE - (size_t)used,
+			" %s without an alarm (max_service_failures = %u a second);",
+			odds_duration(odds_seconds(service, rules->max_service_failures), time),
+			rules->max_service_failures);
+	snprintf(text + used, ODDS_LINE_SIZE - (size_t)used, " %s at %d a second",
+		 odds_duration(odds_seconds(service, ODDS_GATEWAY_RATE), time), ODDS_GATEWAY_RATE);
+	return text;
+}

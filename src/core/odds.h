@@ -15,7 +15,15 @@ double odds_guesses(const struct service *service);
 /* The expected time until guesses at that rate hit, in seconds. Infinite for a rate of 0. */
 double odds_seconds(const struct service *service, double guesses_per_second);
 
-enum { ODDS_TEXT_SIZE = 32, ODDS_LINE_SIZE = 256 };
+enum { ODDS_TEXT_SIZE = 32, ODDS_LINE_SIZE = 384 };
+
+/* What one core judges in a second, about: how fast the gateway lets anybody guess whom nothing
+ * holds. See docs/performance.md. */
+enum { ODDS_GATEWAY_RATE = 300000 };
+
+/* Writes one line about a service: what a blind guess hits, and how long it takes at the rates that
+ * its limits (struct failure_rules) give. Returns text. */
+char *odds_line(const struct service *service, char text[static ODDS_LINE_SIZE]);
 
 /* Writes a time as people say it, two digits of it: "4.9 days", "136 years". Returns text. */
 char *odds_duration(double seconds, char text[static ODDS_TEXT_SIZE]);

@@ -172,6 +172,18 @@ uint64_t counters_verdict(const struct counters *counters, const struct tally *t
 	return sum;
 }
 
+int64_t counters_last_used(const struct counters *counters, const struct tally *tally)
+{
+	int64_t latest = 0;
+
+	for (unsigned int i = 0; i < counters->workers; i++) {
+		int64_t used =
+			atomic_load_explicit(&tally->shares[i].last_used, memory_order_relaxed);
+		latest = used > latest ? used : latest;
+	}
+	return latest;
+}
+
 uint64_t counters_total(const struct counters *counters, enum role role, enum reason reason)
 {
 	uint64_t sum = counters->retired[role][reason];

@@ -21,6 +21,7 @@ const char *role_word(enum role role);
 struct tally_share {
 	_Alignas(64) _Atomic uint64_t reasons[REASON_COUNT];
 	_Atomic uint64_t verdicts[VERDICT_COUNT];
+	_Atomic int64_t last_used; /* seconds since 1970; 0: never */
 };
 
 struct tally {
@@ -40,6 +41,12 @@ static inline void tally_count(struct tally *tally, unsigned int worker, enum ve
 
 	counter_add(&share->reasons[reason], 1);
 	counter_add(&share->verdicts[verdict], 1);
+}
+
+/* The key of that tally opened a connection. wall: seconds since 1970. */
+static inline void tally_use(struct tally *tally, unsigned int worker, int64_t wall)
+{
+	atomic_store_explicit(&tally->shares[worker].last_used, wall, memory_order_relaxed);
 }
 
 /* All tallies. Everything below is for the main thread. */
@@ -68,6 +75,10 @@ uint64_t counters_reason(const struct counters *counters, const struct tally *ta
 			 enum reason reason);
 uint64_t counters_verdict(const struct counters *counters, const struct tally *tally,
 			  enum verdict verdict);
+
+/* When the key of a tally opened a connection the last time since the start, in seconds since 1970;
+ * 0: not yet. */
+int64_t counters_last_used(const struct counters *counters, const struct tally *tally);
 
 /* Packets of a role with that reason since the start, those of names that are gone included. */
 uint64_t counters_total(const struct counters *counters, enum role role, enum reason reason);

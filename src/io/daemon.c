@@ -12,6 +12,7 @@
 
 #include "background.h"
 #include "build-config.h"
+#include "core/calendar.h"
 #include "counters.h"
 #include "egress_role.h"
 #include "interfaces.h"
@@ -63,6 +64,26 @@ static void log_counters(const struct daemon *daemon, enum role role)
 	}
 }
 
+/* Which keys are in use, and which no longer are. */
+static void log_keys(const struct daemon *daemon)
+{
+	const struct tally *tally = NULL;
+
+	while ((tally = counters_next(daemon->counters, tally)) != NULL) {
+		int64_t used = counters_last_used(daemon->counters, tally);
+		char time[CALENDAR_TEXT_SIZE] = "never";
+		if (tally->role != ROLE_PROTECT || tally->key[0] == '\0')
+			continue;
+		if (used > 0)
+			calendar_format(used, time);
+		log_event(LOG_LEVEL_INFO, "key-statistics",
+			  "service=%s key=%s opened=%llu last_used=%s", tally->service, tally->key,
+			  (unsigned long long)counters_verdict(daemon->counters, tally,
+							       VERDICT_VERIFIED),
+			  time);
+	}
+}
+
 static void on_statistics_signal(evutil_socket_t signal, short events, void *context)
 {
 	struct daemon *daemon = context;
@@ -71,6 +92,7 @@ static void on_statistics_signal(evutil_socket_t signal, short events, void *con
 	(void)events;
 	if (daemon->protect != NULL)
 		log_counters(daemon, ROLE_PROTECT);
+	log_keys(daemon);
 	if (daemon->egress == NULL)
 		return;
 	log_counters(daemon, ROLE_EGRESS);

@@ -167,7 +167,8 @@ static void log_alarms(struct protect_worker *protect, const struct tuple *tuple
 			  service->name);
 }
 
-static void count(const struct protect_worker *protect, const struct decision *decision)
+static void count(const struct protect_worker *protect, const struct decision *decision,
+		  int64_t wall)
 {
 	struct tally *tally = protect->setup->unknown;
 
@@ -176,6 +177,8 @@ static void count(const struct protect_worker *protect, const struct decision *d
 	else if (decision->service != NULL)
 		tally = decision->service->tally;
 	tally_count(tally, protect->number, decision->verdict, decision->reason);
+	if (decision->key != NULL && decision->verdict == VERDICT_VERIFIED)
+		tally_use(tally, protect->number, wall);
 }
 
 /* Gives the verdict to the kernel. */
@@ -186,7 +189,7 @@ static void carry_out(struct protect_worker *protect, struct worker *worker,
 	uint32_t mark = mark_of(&protect->setup->marks, queued->mark, decision->verdict);
 	struct queue *queue = worker_queue(worker);
 
-	count(protect, decision);
+	count(protect, decision, worker_moment(worker).wall);
 	if (decision->verdict == VERDICT_DROP) {
 		queue_verdict(queue, queued->id, NF_DROP, NULL, NULL, 0);
 		return;

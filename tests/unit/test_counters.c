@@ -86,10 +86,14 @@ START_TEST(names_count_on_over_configurations)
 	make_sample(&other, "web");
 	ck_assert(counters_bind(counters, &before.config));
 	tally_count(before.keys[0].tally, 0, VERDICT_VERIFIED, REASON_TOKEN_VALID);
+	tally_use(before.keys[0].tally, 2, 1700000000);
+	tally_use(before.keys[0].tally, 1, 1600000000);
 	ck_assert(counters_bind(counters, &after.config));
 	counters_release(counters, &before.config);
 	ck_assert_ptr_eq(after.keys[0].tally, before.keys[0].tally);
 	ck_assert_uint_eq(counters_reason(counters, after.keys[0].tally, REASON_TOKEN_VALID), 1);
+	ck_assert_int_eq(counters_last_used(counters, after.keys[0].tally), 1700000000);
+	ck_assert_int_eq(counters_last_used(counters, after.keys[1].tally), 0);
 	/* A name that is gone stays in the total of its role. */
 	ck_assert(counters_bind(counters, &other.config));
 	counters_release(counters, &after.config);

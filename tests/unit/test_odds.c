@@ -61,4 +61,32 @@ START_TEST(a_guesser_needs_that_long)
 }
 END_TEST
 
-RUN_TESTS("odds", counts_keys_and_mode, durations, a_guesser_needs_that_long);
+START_TEST(lines)
+{
+	struct failure_rules rules = {.max_failures = 100, .max_service_failures = 1000};
+	struct service service = {.name = "ssh", .key_count = 2, .failures = &rules};
+	char line[ODDS_LINE_SIZE];
+
+	ck_assert_str_eq(odds_line(&service, line),
+			 "ssh: a blind guess hits 1 time in 2147483648 (auth mode, 2 keys), on "
+			 "average after 25 days without an alarm (max_service_failures = 1000 a "
+			 "second); 2.0 hours at 300000 a second");
+	rules.back_off = 10;
+	service.integrity = 28;
+	service.key_count = 1;
+	ck_assert_str_eq(odds_line(&service, line),
+			 "ssh: a blind guess hits 1 time in 65536 (the SYN in integrity mode, 1 "
+			 "key), on average after 11 minutes from one prefix at max_failures = 100 "
+			 "a second; 66 seconds without an alarm (max_service_failures = 1000 a "
+			 "second); 0.2 seconds at 300000 a second");
+	/* The longest. */
+	memset(service.name, 'n', NAME_SIZE - 1);
+	service.key_count = 1000000;
+	rules.max_failures = rules.max_service_failures = 65000;
+	ck_assert_ptr_nonnull(strstr(odds_line(&service, line), "300000 a second"));
+	service.failures = NULL;
+	ck_assert_ptr_nonnull(strstr(odds_line(&service, line), "after 0.0 seconds at"));
+}
+END_TEST
+
+RUN_TESTS("odds", lines, counts_keys_and_mode, durations, a_guesser_needs_that_long);
