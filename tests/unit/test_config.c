@@ -407,6 +407,8 @@ START_TEST(test_shipped_examples)
 	char *text = read_all(source, &length);
 	path_in(path, work_folder, "good.key");
 	replace_all(text, "/etc/knockgw/ssh.key", "good.key");
+	replace_all(text, "/etc/knockgw/alice.key", "alice.key");
+	replace_all(text, "/etc/knockgw/office.key", "office.key");
 	/* The examples go from "#services = (" or "#egress = (" to "#);". */
 	bool example = false;
 	for (char *line = text; line; line = strchr(line, '\n')) {
