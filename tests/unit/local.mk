@@ -13,6 +13,7 @@ check_PROGRAMS += \
 	tests/unit/test-destination \
 	tests/unit/test-egress \
 	tests/unit/test-event-ring \
+	tests/unit/test-guards \
 	tests/unit/test-histogram \
 	tests/unit/test-icmp-quote \
 	tests/unit/test-limit \
@@ -42,6 +43,7 @@ tests_unit_test_counters_SOURCES = tests/unit/test_counters.c
 tests_unit_test_destination_SOURCES = tests/unit/test_destination.c
 tests_unit_test_egress_SOURCES = tests/unit/packet_maker.h tests/unit/test_egress.c
 tests_unit_test_event_ring_SOURCES = tests/unit/test_event_ring.c
+tests_unit_test_guards_SOURCES = tests/unit/test_guards.c
 tests_unit_test_histogram_SOURCES = tests/unit/test_histogram.c
 tests_unit_test_icmp_quote_SOURCES = tests/unit/packet_maker.h tests/unit/test_icmp_quote.c
 tests_unit_test_limit_SOURCES = tests/unit/test_limit.c
