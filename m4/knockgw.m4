@@ -44,6 +44,15 @@ AC_DEFUN([KNOCKGW_INSTRUMENTATION],
       [AC_MSG_ERROR([--enable-fuzzing needs clang with its runtime (CC=clang; Debian packages: clang, libclang-rt-14-dev)])])
     CFLAGS=$knockgw_saved_CFLAGS])
   AS_IF([test "$enable_coverage" = yes], [INSTRUMENT_CFLAGS="$INSTRUMENT_CFLAGS --coverage -O0"])
+  dnl For the one test of threads, which is built with it whatever the rest is built with.
+  THREAD_SANITIZER=-fsanitize=thread
+  knockgw_saved_CFLAGS=$CFLAGS
+  CFLAGS="-pthread $THREAD_SANITIZER"
+  AC_MSG_CHECKING([whether the thread sanitizer can be linked])
+  AC_LINK_IFELSE([AC_LANG_PROGRAM([[]], [[]])], [AC_MSG_RESULT([yes])],
+    [AC_MSG_RESULT([no]); THREAD_SANITIZER=])
+  CFLAGS=$knockgw_saved_CFLAGS
+  AC_SUBST([THREAD_SANITIZER])
   AM_CONDITIONAL([FUZZING], [test "$enable_fuzzing" = yes])
   AM_CONDITIONAL([COVERAGE], [test "$enable_coverage" = yes])
   AC_SUBST([INSTRUMENT_CFLAGS])])

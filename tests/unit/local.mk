@@ -35,6 +35,17 @@ check_PROGRAMS += \
 	tests/unit/test-verdict
 endif
 
+# Needs no library, and shares no object with programs that are instrumented otherwise.
+check_PROGRAMS += tests/unit/guards-threads
+tests_unit_guards_threads_SOURCES = \
+	src/core/limit.c \
+	src/core/replay_guard.c \
+	src/core/siphash.c \
+	tests/unit/guards_threads.c
+tests_unit_guards_threads_CFLAGS = -std=gnu11 -pthread -O1 -g $(WARNING_CFLAGS) $(THREAD_SANITIZER)
+tests_unit_guards_threads_LDFLAGS = -pthread $(THREAD_SANITIZER)
+tests_unit_guards_threads_LDADD =
+
 tests_unit_test_calendar_SOURCES = tests/unit/test_calendar.c
 tests_unit_test_captures_SOURCES = tests/unit/test_captures.c
 tests_unit_test_checksum_SOURCES = tests/unit/test_checksum.c
