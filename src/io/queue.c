@@ -202,9 +202,14 @@ bool queue_parse(const struct nlmsghdr *message, struct queue_packet *packet)
 {
 	struct attributes attributes = {0};
 	struct nfqnl_msg_packet_hdr header;
+	size_t length = mnl_nlmsg_get_payload_len(message);
 
-	if (mnl_nlmsg_get_payload_len(message) < sizeof(struct nfgenmsg) ||
-	    mnl_attr_parse(message, sizeof(struct nfgenmsg), collect_attribute, &attributes) < 0)
+	/* Not mnl_attr_parse: it lets the last attribute reach into the padding behind the message.
+	 */
+	if (length < sizeof(struct nfgenmsg) ||
+	    mnl_attr_parse_payload(mnl_nlmsg_get_payload_offset(message, sizeof(struct nfgenmsg)),
+				   length - sizeof(struct nfgenmsg), collect_attribute,
+				   &attributes) < 0)
 		return false;
 	const struct nlattr *payload = attributes.of[NFQA_PAYLOAD];
 	const struct nlattr *start = attributes.of[NFQA_PACKET_HDR];
@@ -228,41 +233,53 @@ bool queue_parse(const struct nlmsghdr *message, struct queue_packet *packet)
 
 /* The kernel sends errors for verdicts only; a packet that is gone was dropped with its interface
  * or its ruleset. */
-static void count_error(struct queue *queue, const struct nlmsghdr *message)
+static void count_error(struct queue_counters *counters, const struct nlmsghdr *message)
 {
 	const struct nlmsgerr *error = mnl_nlmsg_get_payload(message);
 
 	if (mnl_nlmsg_get_payload_len(message) < sizeof(*error)) {
-		counter_add(&queue->counters.malformed, 1);
+		counter_add(&counters->malformed, 1);
 		return;
 	}
 	if (error->error == 0)
 		return;
-	counter_add(&queue->counters.verdict_errors, 1);
+	counter_add(&counters->verdict_errors, 1);
 	if (error->error == -ENOENT)
-		counter_add(&queue->counters.packets_gone, 1);
+		counter_add(&counters->packets_gone, 1);
 }
 
-static void take_datagram(struct queue *queue, const uint8_t *bytes, size_t length,
-			  void (*packet)(void *context, struct queue_packet *packet), void *context)
+/* mnl_nlmsg_ok takes a length above 2 GB for a negative one, and mnl_nlmsg_next then walks
+ * backwards. */
+static bool message_fits(const struct nlmsghdr *message, size_t left)
 {
-	const struct nlmsghdr *message = (const struct nlmsghdr *)(const void *)bytes;
+	return left >= sizeof(*message) && message->nlmsg_len >= sizeof(*message) &&
+	       message->nlmsg_len <= left;
+}
+
+void queue_take_datagram(struct queue_counters *counters, const uint8_t *bytes, size_t length,
+			 void (*packet)(void *context, struct queue_packet *packet), void *context)
+{
 	const uint16_t packet_type = NFNL_SUBSYS_QUEUE << 8 | NFQNL_MSG_PACKET;
 	struct queue_packet parsed;
-	int left = (int)length;
 
-	for (; mnl_nlmsg_ok(message, left); message = mnl_nlmsg_next(message, &left)) {
+	while (length > 0) {
+		const struct nlmsghdr *message = (const struct nlmsghdr *)(const void *)bytes;
+		if (!message_fits(message, length)) {
+			counter_add(&counters->malformed, 1);
+			return;
+		}
 		if (message->nlmsg_type == NLMSG_ERROR)
-			count_error(queue, message);
+			count_error(counters, message);
 		else if (message->nlmsg_type != packet_type || !queue_parse(message, &parsed))
-			counter_add(&queue->counters.malformed, 1);
+			counter_add(&counters->malformed, 1);
 		else {
-			counter_add(&queue->counters.packets, 1);
+			counter_add(&counters->packets, 1);
 			packet(context, &parsed);
 		}
+		size_t step = NLMSG_ALIGN((size_t)message->nlmsg_len);
+		bytes += step < length ? step : length;
+		length -= step < length ? step : length;
 	}
-	if (left > 0)
-		counter_add(&queue->counters.malformed, 1);
 }
 
 static uint64_t now_nanoseconds(void)
@@ -292,8 +309,8 @@ int queue_receive(struct queue *queue, void (*packet)(void *context, struct queu
 		if ((queue->headers[i].msg_hdr.msg_flags & MSG_TRUNC) != 0)
 			counter_add(&queue->counters.malformed, 1);
 		else
-			take_datagram(queue, queue->vectors[i].iov_base, queue->headers[i].msg_len,
-				      packet, context);
+			queue_take_datagram(&queue->counters, queue->vectors[i].iov_base,
+					    queue->headers[i].msg_len, packet, context);
 	}
 	queue_flush(queue);
 	packets = counter_read(&queue->counters.packets) - packets;

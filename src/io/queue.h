@@ -82,6 +82,11 @@ struct queue_kernel_counters {
 /* Returns false when the kernel does not list that queue. */
 bool queue_kernel_counters(uint16_t number, struct queue_kernel_counters *counters);
 
+/* Takes what the kernel sent in one datagram apart: counts, and calls back for each packet. Pure;
+ * length bytes are there, aligned as netlink headers must be. */
+void queue_take_datagram(struct queue_counters *counters, const uint8_t *bytes, size_t length,
+			 void (*packet)(void *context, struct queue_packet *packet), void *context);
+
 /* Takes a netlink message of type NFQNL_MSG_PACKET apart. Returns false when it makes no sense.
  * Pure; length bytes at message are there. */
 struct nlmsghdr;

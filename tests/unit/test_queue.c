@@ -3,6 +3,7 @@
 #include "io/queue.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <libmnl/libmnl.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter/nfnetlink_queue.h>
@@ -108,5 +109,51 @@ START_TEST(any_byte_may_be_wrong)
 }
 END_TEST
 
+static void count_packet(void *context, struct queue_packet *packet)
+{
+	ck_assert_uint_eq(packet->length, 5);
+	++*(unsigned int *)context;
+}
+
+/* A message that claims more than there is, up to a length that looks negative, ends the datagram;
+ * those in front of it count. */
+START_TEST(messages_of_a_datagram)
+{
+	const uint32_t lengths[] = {0, 15, 17, 0x1000, 0x7fffffff, 0x80000000, 0xfffffff0};
+	uint32_t first = whole()->nlmsg_len;
+
+	for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
+		struct queue_counters counters = {0};
+		unsigned int packets = 0;
+		struct nlmsghdr *second = (void *)((uint8_t *)whole() + NLMSG_ALIGN(first));
+		second->nlmsg_len = lengths[i];
+		queue_take_datagram(&counters, buffer, NLMSG_ALIGN(first) + 16, count_packet,
+				    &packets);
+		ck_assert_uint_eq(packets, 1);
+		ck_assert_uint_eq(counters.packets, 1);
+		ck_assert_uint_eq(counters.malformed, 1);
+	}
+}
+END_TEST
+
+START_TEST(errors_are_counted)
+{
+	struct queue_counters counters = {0};
+	struct nlmsghdr *message = mnl_nlmsg_put_header(memset(buffer, 0, sizeof(buffer)));
+	struct nlmsgerr *error = mnl_nlmsg_put_extra_header(message, sizeof(*error));
+
+	message->nlmsg_type = NLMSG_ERROR;
+	for (int i = 0; i < 3; i++) {
+		error->error = (int[]){-ENOENT, -EINVAL, 0}[i];
+		queue_take_datagram(&counters, buffer, message->nlmsg_len, count_packet, NULL);
+	}
+	ck_assert_uint_eq(counters.verdict_errors, 2);
+	ck_assert_uint_eq(counters.packets_gone, 1);
+	message->nlmsg_len = sizeof(*message) + 2;
+	queue_take_datagram(&counters, buffer, sizeof(*message) + 2, count_packet, NULL);
+	ck_assert_uint_eq(counters.malformed, 1);
+}
+END_TEST
+
 RUN_TESTS("queue", takes_a_packet, does_without_what_is_optional, refuses_what_makes_no_sense,
-	  any_byte_may_be_wrong);
+	  any_byte_may_be_wrong, messages_of_a_datagram, errors_are_counted);
