@@ -42,7 +42,9 @@ AC_DEFUN([KNOCKGW_INSTRUMENTATION],
     CFLAGS="$CFLAGS $INSTRUMENT_CFLAGS"
     AC_LINK_IFELSE([AC_LANG_PROGRAM([[]], [[]])], [],
       [AC_MSG_ERROR([--enable-fuzzing needs clang with its runtime (CC=clang; Debian packages: clang, libclang-rt-14-dev)])])
-    CFLAGS=$knockgw_saved_CFLAGS])
+    CFLAGS=$knockgw_saved_CFLAGS
+    FUZZ_DRIVER=-fsanitize=fuzzer])
+  AC_SUBST([FUZZ_DRIVER])
   AS_IF([test "$enable_coverage" = yes], [INSTRUMENT_CFLAGS="$INSTRUMENT_CFLAGS --coverage -O0"])
   dnl For the one test of threads, which is built with it whatever the rest is built with.
   THREAD_SANITIZER=-fsanitize=thread

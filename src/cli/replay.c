@@ -25,6 +25,9 @@ static const char USAGE[] =
 	"holds\n"
 	"only in part is judged by what is there.\n";
 
+/* Connections that one capture may have on the way at a time. */
+enum { CAPACITY = 65536 };
+
 struct session {
 	const char *config;
 	bool summary;
@@ -104,7 +107,7 @@ static int run(struct session *session, const struct config *config, int count, 
 	struct service_table *services = service_table_of_config(config);
 	int status = STATUS_FINE;
 
-	session->replay = services != NULL ? replay_new(services) : NULL;
+	session->replay = services != NULL ? replay_new(services, CAPACITY) : NULL;
 	if (session->replay == NULL) {
 		complain("replay", "out of memory");
 		status = STATUS_FAILED;

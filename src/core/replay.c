@@ -5,8 +5,6 @@
 
 #include "protect.h"
 
-enum { ENGINE_CAPACITY = 65536 };
-
 enum outcome { OUTCOME_REFUSED_SYN, OUTCOME_PENDING, OUTCOME_OPENED, OUTCOME_REFUSED_DATA };
 
 /* A connection of the capture. */
@@ -24,7 +22,7 @@ struct replay {
 	size_t room;
 };
 
-struct replay *replay_new(const struct service_table *services)
+struct replay *replay_new(const struct service_table *services, uint32_t capacity)
 {
 	/* Nobody attacks the hash table of a program that reads a file. */
 	static const uint8_t hash_key[16];
@@ -33,7 +31,7 @@ struct replay *replay_new(const struct service_table *services)
 	if (replay == NULL)
 		return NULL;
 	replay->services = services;
-	replay->engine = protect_new(ENGINE_CAPACITY, hash_key, 0);
+	replay->engine = protect_new(capacity, hash_key, 0);
 	if (replay->engine == NULL) {
 		free(replay);
 		return NULL;

@@ -24,8 +24,10 @@ struct replay_summary {
 	uint64_t refused_data; /* SYN right, payload wrong or too short */
 };
 
-/* services must outlive the replay. Returns NULL when memory is short. */
-struct replay *replay_new(const struct service_table *services);
+/* services must outlive the replay. capacity: as for protect_new. Returns NULL when memory is
+ * short.
+ */
+struct replay *replay_new(const struct service_table *services, uint32_t capacity);
 void replay_free(struct replay *replay);
 
 /* Judges a segment as the daemon would, at the time of the capture. Returns false

@@ -103,7 +103,7 @@ static void begin(void)
 
 	service_table = service_table_new(service_rows, service_count);
 	destination_table = destination_table_new(destination_rows, destination_count);
-	replay = replay_new(service_table);
+	replay = replay_new(service_table, FLOWS);
 	egress = egress_new(table_init(memory, &layout, hash_key, 0));
 }
 

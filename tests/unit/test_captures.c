@@ -65,7 +65,7 @@ static void check_row(char *line)
 	read_row(&row, line);
 	snprintf(name, sizeof(name), "captures/%s", row.file);
 	struct service_table *services = service_table_new(&row.endpoint, 1);
-	struct replay *replay = replay_new(services);
+	struct replay *replay = replay_new(services, 1024);
 	struct capture *capture = capture_open(data_path(name), error);
 	ck_assert_msg(capture != NULL, "%s", error);
 	while ((more = capture_next(capture, &captured, error)) > 0)

@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Sequences of segments of a few clients before the protect engine. The input is a program: each
+ * step makes a segment, right or wrong in some way, and what the engine says is held against a
+ * record of who has proven what. */
+#include "core/protect.h"
+
+#include "core/segment_build.h"
+#include "core/token.h"
+#include "fuzz.h"
+
+enum {
+	SERVICES = 3,
+	CLIENTS = 3,
+	CONNECTIONS = SERVICES * CLIENTS,
+	ISNS = 32, /* per connection, in one input */
+	CAPACITY = 6,
+	DEAD_TIME = 300 * 1000,
+	STEPS_MAX = 200,
+};
+
+static struct key keys[2];
+static struct service services[SERVICES] = {
+	{.name = "auth", .index = 0, .keys = keys, .key_count = 2},
+	{.name = "four", .index = 1, .integrity = 4, .keys = keys, .key_count = 1},
+	{.name = "many", .index = 2, .integrity = 28, .keys = keys, .key_count = 2},
+};
+static struct service_table *table;
+static uint8_t payloads[4][64];
+
+/* What a connection has proven. */
+struct record {
+	uint32_t authorised[ISNS]; /* ISNs that were tokens when they came */
+	uint32_t tsvals[ISNS];
+	bool dead[ISNS];
+	unsigned int count;
+	bool open; /* checked, as far as the service wants it */
+};
+
+static struct record records[CONNECTIONS];
+static struct protect *engine;
+static uint64_t now;
+static uint8_t bytes[4096];
+static uint8_t before[4096];
+
+static struct tuple tuple_of(unsigned int connection)
+{
+	struct tuple tuple = {0};
+	unsigned int service = connection / CLIENTS;
+
+	tuple.source.family = tuple.destination.family = service == 1 ? FAMILY_IPV6 : FAMILY_IPV4;
+	tuple.source.address[0] = 198;
+	tuple.source.port = (uint16_t)(40000 + connection);
+	tuple.destination.address[0] = 192;
+	tuple.destination.port = (uint16_t)(22 + service);
+	return tuple;
+}
+
+static void make_world(void)
+{
+	struct service_row rows[SERVICES];
+	bool truncated;
+
+	secret_from_bytes(&keys[0].secret, (const uint8_t *)"first", 5, &truncated);
+	secret_from_bytes(&keys[1].secret, (const uint8_t *)"second", 6, &truncated);
+	for (unsigned int i = 0; i < SERVICES; i++)
+		rows[i] = (struct service_row){tuple_of(i * CLIENTS).destination, &services[i]};
+	for (unsigned int i = 0; i < sizeof(payloads); i++)
+		payloads[i / 64][i % 64] = (uint8_t)(i * 7);
+	table = service_table_new(rows, SERVICES);
+}
+
+static uint32_t right_isn(const struct service *service, const struct tuple *tuple,
+			  unsigned int key, uint32_t tsval, unsigned int payload)
+{
+	const struct secret *secret = &service->keys[key % service->key_count].secret;
+
+	if (service->integrity == 0)
+		return token_auth(secret, &tuple->destination, tsval);
+	return token_integrity(secret, &tuple->destination, tsval,
+			       token_payload_hash(secret, payloads[payload], service->integrity));
+}
+
+static bool is_token_of(const struct secret *secret, bool integrity,
+			const struct endpoint *destination, uint32_t tsval, uint32_t isn)
+{
+	return isn == (integrity ? token_integrity(secret, destination, tsval, (uint16_t)isn)
+				 : token_auth(secret, destination, tsval));
+}
+
+static bool is_token(const struct service *service, const struct segment *syn)
+{
+	for (size_t i = 0; i < service->key_count; i++)
+		if (is_token_of(&service->keys[i].secret, service->integrity > 0,
+				&syn->tuple.destination, syn->tsval, syn->sequence))
+			return true;
+	return false;
+}
+
+static int find_isn(const struct record *record, uint32_t isn)
+{
+	for (unsigned int i = 0; i < record->count; i++)
+		if (record->authorised[i] == isn)
+			return (int)i;
+	return -1;
+}
+
+static void plan_syn(struct segment_plan *plan, const struct service *service, struct input *input)
+{
+	uint8_t how = take8(input);
+	unsigned int payload = how >> 6;
+
+	plan->flags = TCP_SYN;
+	plan->options.timestamp = (how & 1) != 0;
+	plan->options.tsval = how & 3;
+	plan->sequence = right_isn(service, &plan->tuple, how >> 2 & 1,
+				   plan->options.timestamp ? how & 3 : 0, payload);
+	if ((how & 0x38) == 0x38)
+		plan->sequence ^= 1U << take8(input) % 32;
+	if ((how & 0x38) == 0x30) {
+		plan->payload = payloads[payload];
+		plan->payload_length = take8(input) % 64;
+	}
+}
+
+static void plan_later(struct segment_plan *plan, const struct record *record, struct input *input)
+{
+	static const uint8_t flags[] = {TCP_ACK, TCP_ACK | TCP_PSH, TCP_FIN | TCP_ACK, TCP_RST};
+	uint8_t how = take8(input);
+	uint8_t offset = take8(input);
+
+	plan->flags = (how & 4) != 0 ? take8(input) : flags[how & 3];
+	plan->sequence =
+		record->count > 0
+			? record->authorised[(record->count - 1 - (how >> 3 & 1)) % record->count]
+			: take32(input);
+	plan->sequence += (offset & 0xf0) == 0 ? (uint32_t)offset - 4 : 1;
+	plan->acknowledgement = 0x1000;
+	plan->payload = payloads[how >> 6];
+	plan->payload_length = (how & 0x20) != 0 ? take8(input) % 64 : 28;
+	if ((how & 0x30) == 0x10)
+		plan->payload_length = 0;
+}
+
+/* A segment may be called right by the engine if it is the first payload, and exactly that. */
+static bool is_right_payload(const struct service *service, const struct record *record,
+			     const struct segment *segment, bool checksum_valid)
+{
+	int which = find_isn(record, segment->sequence - 1);
+
+	if (which < 0 || record->dead[which] || !checksum_valid ||
+	    segment->payload_length < service->integrity)
+		return false;
+	for (size_t i = 0; i < service->key_count; i++) {
+		const struct secret *secret = &service->keys[i].secret;
+		uint16_t hash = token_payload_hash(
+			secret, segment->packet->bytes + segment->payload, service->integrity);
+		if (hash == (uint16_t)(segment->sequence - 1) &&
+		    is_token_of(secret, true, &segment->tuple.destination, record->tsvals[which],
+				segment->sequence - 1))
+			return true;
+	}
+	return false;
+}
+
+static bool goes_on(const struct decision *decision)
+{
+	return decision->verdict == VERDICT_PASS || decision->verdict == VERDICT_VERIFIED ||
+	       decision->verdict == VERDICT_PENDING;
+}
+
+static void check_syn(const struct service *service, struct record *record,
+		      const struct segment *was, const struct segment *is,
+		      const struct decision *decision)
+{
+	int which = find_isn(record, was->sequence);
+	bool right = is_token(service, was);
+
+	/* No unauthorised SYN. */
+	MUST(!goes_on(decision) || right || which >= 0);
+	MUST(!goes_on(decision) || which < 0 || !record->dead[which]);
+	MUST(decision->verdict != VERDICT_PASS && decision->verdict != VERDICT_RESET);
+	/* No payload before its check. */
+	if (service->integrity > 0) {
+		MUST(decision->verdict != VERDICT_VERIFIED);
+		MUST(!goes_on(decision) || is->payload_length == 0);
+	}
+	if (!goes_on(decision))
+		return;
+	if (which < 0 && record->count < ISNS) {
+		record->authorised[record->count] = was->sequence;
+		record->tsvals[record->count] = was->tsval;
+		record->dead[record->count++] = false;
+	}
+	if (decision->verdict == VERDICT_VERIFIED)
+		record->open = true;
+	else if (decision->reason == REASON_TOKEN_VALID)
+		record->open = false;
+}
+
+static void check_later(const struct service *service, struct record *record,
+			const struct segment *was, bool checksum_valid,
+			enum connection_state conntrack, const struct decision *decision)
+{
+	int which = find_isn(record, was->sequence - 1);
+
+	if (goes_on(decision) && !record->open && conntrack != CONNECTION_VERIFIED) {
+		MUST(record->count > 0);
+		if (was->payload_length > 0) {
+			MUST(service->integrity > 0);
+			MUST(decision->verdict == VERDICT_VERIFIED);
+			MUST(is_right_payload(service, record, was, checksum_valid));
+		}
+	}
+	if (decision->verdict == VERDICT_VERIFIED)
+		record->open = true;
+	if (decision->verdict == VERDICT_RESET && decision->reason != REASON_PENDING_UNKNOWN) {
+		MUST(!record->open && which >= 0);
+		record->dead[which] = true;
+	}
+}
+
+static void check_bytes(const struct packet *packet, size_t length, bool checksum_valid,
+			const struct decision *decision)
+{
+	struct packet again;
+	struct segment segment;
+
+	MUST(packet->length <= length);
+	if (!decision->modified) {
+		MUST(packet->length == length && memcmp(bytes, before, length) == 0);
+		return;
+	}
+	MUST(packet_parse(&again, packet->bytes, packet->length) == REASON_NONE);
+	MUST(segment_parse(&segment, &again) == REASON_NONE);
+	MUST(segment_checksum_valid(&segment) ||
+	     (!checksum_valid && decision->verdict != VERDICT_RESET));
+	if (decision->verdict == VERDICT_RESET)
+		MUST(segment.flags == TCP_RST && segment.payload_length == 0);
+}
+
+static void give(unsigned int connection, size_t length, uint8_t how)
+{
+	const struct service *service = &services[connection / CLIENTS];
+	struct record *record = &records[connection];
+	enum connection_state conntrack = how >> 6 < 3 ? how >> 6 : CONNECTION_UNKNOWN;
+	struct packet packet;
+	struct packet old_packet;
+	struct segment segment;
+	struct segment was;
+	struct decision decision;
+
+	memcpy(before, bytes, length);
+	if (packet_parse(&old_packet, before, length) != REASON_NONE ||
+	    segment_parse(&was, &old_packet) != REASON_NONE)
+		return;
+	MUST(packet_parse(&packet, bytes, length) == REASON_NONE);
+	MUST(segment_parse(&segment, &packet) == REASON_NONE);
+	bool valid = segment_checksum_valid(&was);
+	protect_judge(engine, table, &segment, (struct moment){.steady = now}, &decision);
+	bool asked = decision.verdict == VERDICT_LOOKUP;
+	if (asked)
+		protect_resolve(&segment, conntrack, &decision);
+	MUST(decision.verdict != VERDICT_LOOKUP);
+	if (segment_is_initial_syn(&was))
+		check_syn(service, record, &was, &segment, &decision);
+	else
+		check_later(service, record, &was, valid, asked ? conntrack : CONNECTION_UNKNOWN,
+			    &decision);
+	check_bytes(&packet, old_packet.length, valid, &decision);
+	MUST(protect_pending(engine) <= CAPACITY);
+}
+
+static void pass_time(uint8_t how)
+{
+	now += how == 255 ? DEAD_TIME + 10000 : how * 10;
+	for (unsigned int i = 0; i < 10; i++)
+		protect_expire(engine, now);
+	if (how != 255)
+		return;
+	/* Long enough for all to be forgotten. What the kernel has on its mark stays. */
+	for (unsigned int i = 0; i < CONNECTIONS; i++)
+		records[i] = (struct record){.open = records[i].open};
+	MUST(protect_pending(engine) == 0);
+}
+
+static void step(struct input *input)
+{
+	uint8_t what = take8(input);
+	unsigned int connection = (what >> 2) % CONNECTIONS;
+	struct segment_plan plan = {.tuple = tuple_of(connection), .window = 1000, .hop_limit = 64};
+	size_t length;
+
+	if ((what & 3) == 3) {
+		pass_time(take8(input));
+		return;
+	}
+	if ((what & 3) == 0)
+		plan_syn(&plan, &services[connection / CLIENTS], input);
+	else
+		plan_later(&plan, &records[connection], input);
+	uint8_t how = take8(input);
+	length = segment_build(&plan, bytes, sizeof(bytes));
+	MUST(length > 0);
+	/* Behind the addresses and ports anything may be spoilt. */
+	size_t header = plan.tuple.source.family == FAMILY_IPV4 ? 24 : 44;
+	if ((how & 0xf) == 1)
+		bytes[header + take8(input) % (length - header)] ^= take8(input);
+	give(connection, length, how);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	static const uint8_t hash_key[16] = {1};
+	struct input input = {data, size};
+
+	if (table == NULL)
+		make_world();
+	memset(records, 0, sizeof(records));
+	now = 1000;
+	engine = protect_new(CAPACITY, hash_key, now);
+	size_t heap = heap_in_use();
+	for (unsigned int i = 0; input.left > 0 && i < STEPS_MAX; i++)
+		step(&input);
+	/* Nothing on the packet path allocates: the bound is what was taken at the start. */
+	MUST(heap_in_use() == heap);
+	protect_free(engine);
+	return 0;
+}
