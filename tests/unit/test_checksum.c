@@ -155,6 +155,7 @@ int main(void)
 {
 	TCase *tcase = tcase_create("checksum");
 
+	tcase_set_timeout(tcase, 120);
 	tcase_add_test(tcase, rfc_example);
 	tcase_add_test(tcase, every_length_and_alignment);
 	tcase_add_test(tcase, large_and_extreme);

@@ -102,6 +102,8 @@ int main(void)
 {
 	TCase *tcase = tcase_create("destination");
 
+	tcase_set_timeout(tcase, 120);
+
 	tcase_add_loop_test(tcase, agrees_with_a_plain_search, 0, 5);
 	tcase_add_test(tcase, whole_address_and_everything);
 	return run_tcase("destination", tcase);

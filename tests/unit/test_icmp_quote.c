@@ -136,6 +136,8 @@ int main(void)
 {
 	TCase *tcase = tcase_create("icmp_quote");
 
+	tcase_set_timeout(tcase, 120);
+
 	tcase_add_loop_test(tcase, quotes_of_any_length, 0, MAKE_KINDS);
 	tcase_add_test(tcase, what_is_no_quote);
 	tcase_add_test(tcase, random_bytes);

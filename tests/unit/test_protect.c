@@ -315,6 +315,8 @@ int main(void)
 {
 	TCase *tcase = tcase_create("protect");
 
+	tcase_set_timeout(tcase, 120);
+
 	tcase_add_checked_fixture(tcase, set_up, tear_down);
 	tcase_add_test(tcase, token_opens);
 	tcase_add_test(tcase, anything_else_does_not);

@@ -203,6 +203,8 @@ int main(void)
 {
 	TCase *tcase = tcase_create("service");
 
+	tcase_set_timeout(tcase, 120);
+
 	tcase_add_loop_test(tcase, finds_what_is_there, 0, 5);
 	tcase_add_loop_test(tcase, finds_what_is_there, 1023, 1026);
 	tcase_add_loop_test(tcase, finds_what_is_there, MANY, MANY + 1);

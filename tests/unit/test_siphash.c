@@ -36,6 +36,8 @@ int main(void)
 {
 	TCase *tcase = tcase_create("siphash");
 
+	tcase_set_timeout(tcase, 120);
+
 	tcase_add_loop_test(tcase, published_values, 0, sizeof(published) / sizeof(published[0]));
 	return run_tcase("siphash", tcase);
 }

@@ -83,6 +83,8 @@ int main(void)
 {
 	TCase *tcase = tcase_create("tuple");
 
+	tcase_set_timeout(tcase, 120);
+
 	tcase_add_loop_test(tcase, good_addresses, 0, sizeof(good) / sizeof(good[0]));
 	tcase_add_loop_test(tcase, bad_addresses, 0, sizeof(bad) / sizeof(bad[0]));
 	tcase_add_test(tcase, comparison_and_reverse);

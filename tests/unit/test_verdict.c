@@ -46,6 +46,8 @@ int main(void)
 {
 	TCase *tcase = tcase_create("verdict");
 
+	tcase_set_timeout(tcase, 120);
+
 	tcase_add_test(tcase, verdict_words);
 	tcase_add_test(tcase, reason_words);
 	return run_tcase("verdict", tcase);
