@@ -95,3 +95,35 @@ class TwoGateways(Protected):
         else:
             self.nat.run("ip -4 route add 10.0.0.0/24 via 10.1.0.2")
             self.nat.run("ip -6 route add fd00::/64 via fd01::2")
+
+
+class Crossroads:
+    """
+    client ----------- gateway ----------- other
+      10.2.0.2   10.2.0.1   10.4.0.1   10.4.0.2, 10.4.0.3, 10.4.1.2
+      fd02::2     fd02::1    fd04::1    fd04::2, fd04::3, fd04:0:0:100::2
+
+    The addresses of other lie in two prefixes (/24, /56).
+    """
+    CLIENT = ("10.2.0.2", "fd02::2")
+    GATEWAY = ("10.2.0.1", "fd02::1")
+    OTHER = ("10.4.0.2", "fd04::2")
+    OTHER_SAME_PREFIX = ("10.4.0.3", "fd04::3")
+    OTHER_PREFIX = ("10.4.1.2", "fd04:0:0:100::2")
+
+    def __init__(self, lab):
+        self.client = lab.namespace("client")
+        self.gateway = lab.namespace("gateway")
+        self.other = lab.namespace("other")
+        lab.link(self.client, "up0", self.gateway, "client0")
+        lab.link(self.other, "up0", self.gateway, "other0")
+        self.client.address("up0", "10.2.0.2/24", "fd02::2/64")
+        self.gateway.address("client0", "10.2.0.1/24", "fd02::1/64")
+        self.gateway.address("other0", "10.4.0.1/16", "fd04::1/48")
+        self.other.address("up0", "10.4.0.2/16", "10.4.0.3/16", "10.4.1.2/16",
+                           "fd04::2/48", "fd04::3/48", "fd04:0:0:100::2/48")
+        self.client.default_route("10.2.0.1", "fd02::1")
+        self.other.default_route("10.4.0.1", "fd04::1")
+        # Sources may be forged.
+        for device in ("all", "client0", "other0"):
+            self.gateway.sysctl(f"net.ipv4.conf.{device}.rp_filter", 0)
