@@ -4,10 +4,10 @@
  *
  * A token on the wire is what its SYN shows: destination, ISN and TSval. It belongs to the address
  * and port that it came from first, for a window of time. Others who show it are replaying it, with
- * one exception: for a tenth of a second the same address may use it on further ports, since a
- * TCP stack gives all connections that a host opens to a server in the same tick of its timestamp
- * clock the same TSval (Linux: secure_tcp_ts_off() depends on the addresses only, the tick is a
- * millisecond, on older systems 10).
+ * one exception: for a tenth of a second the same address may use it on further ports, since many
+ * TCP stacks give all connections that a host opens to a server in the same tick of their timestamp
+ * clock the same TSval: the offset that Linux adds (secure_tcp_ts_off()) depended on the addresses
+ * only for years, and there is none with tcp_timestamps = 2. A tick is 1 to 10 milliseconds.
  *
  * Memory: two words for each token. A bucket of eight that is full of tokens within the window
  * gives up the oldest: its token could be replayed. Only holders of a key can make that happen,
