@@ -23,7 +23,9 @@ static const char USAGE[] =
 	"\n"
 	"Captures: pcap or pcapng; Ethernet, raw IP or Linux cooked. A packet that the capture "
 	"holds\n"
-	"only in part is judged by what is there.\n";
+	"only in part is judged by what is there. Replay protection is applied to services that "
+	"set\n"
+	"replay_window: else one connection that was captured in two places would be refused.\n";
 
 /* Connections that one capture may have on the way at a time. */
 enum { CAPACITY = 65536 };
@@ -32,6 +34,7 @@ struct session {
 	const char *config;
 	bool summary;
 	struct replay *replay;
+	struct guards *guards;
 };
 
 static bool print_decision(const struct captured_packet *captured, const struct tuple *tuple,
@@ -104,13 +107,18 @@ static bool print_summary(const struct session *session)
 
 static int run(struct session *session, const struct config *config, int count, char **paths)
 {
+	/* Nobody attacks the tables of a program that reads a file. */
+	static const uint8_t no_key[16];
 	struct service_table *services = service_table_of_config(config);
 	int status = STATUS_FINE;
 
+	session->guards = guards_new(CAPACITY, no_key);
 	session->replay = services != NULL ? replay_new(services, CAPACITY) : NULL;
-	if (session->replay == NULL) {
+	if (session->replay == NULL || session->guards == NULL) {
 		complain("replay", "out of memory");
 		status = STATUS_FAILED;
+	} else {
+		replay_use_guards(session->replay, session->guards);
 	}
 	for (int i = 0; i < count && status == STATUS_FINE; i++)
 		status = replay_file(session, paths[i]);
@@ -119,6 +127,7 @@ static int run(struct session *session, const struct config *config, int count, 
 	if (fflush(stdout) != 0)
 		status = STATUS_FAILED;
 	replay_free(session->replay);
+	guards_free(session->guards);
 	service_table_free(services);
 	return status;
 }
@@ -166,6 +175,9 @@ int replay_main(int argc, char **argv)
 	diagnostics_free(&diagnostics);
 	if (config == NULL)
 		return STATUS_USAGE;
+	for (size_t i = 0; i < config->service_count; i++)
+		if (!config->services[i].replay_window_given)
+			config->services[i].service.replay_window = 0;
 	status = run(&session, config, argc - optind, argv + optind);
 	config_free(config);
 	return status;

@@ -42,6 +42,12 @@ static uint64_t time_of(uint64_t state)
 	return state & (((uint64_t)1 << TIME_BITS) - 1);
 }
 
+/* A clock that began in 1970 does not fit; it goes around once in 34 years. */
+static uint64_t cut(uint64_t now)
+{
+	return now & (((uint64_t)1 << TIME_BITS) - 1);
+}
+
 static bool is_held(uint64_t state, uint64_t now)
 {
 	return count_of(state) == COUNT_HELD && time_of(state) > now;
@@ -143,6 +149,7 @@ bool limit_count(struct limit *limit, uint64_t source, uint32_t most, uint32_t h
 	uint64_t hash = hash_of(limit, source);
 	struct slot *bucket = &limit->slots[bucket_of(limit, hash) * LIMIT_WAYS];
 
+	now = cut(now);
 	for (size_t i = 0; i < LIMIT_WAYS; i++) {
 		uint64_t state = load(&bucket[i].state);
 		if (load(&bucket[i].source) != source || count_of(state) == COUNT_TAKEN)
@@ -165,6 +172,7 @@ bool limit_holds(const struct limit *limit, uint64_t source, uint64_t now)
 	const struct slot *bucket =
 		&limit->slots[bucket_of(limit, hash_of(limit, source)) * LIMIT_WAYS];
 
+	now = cut(now);
 	for (size_t i = 0; i < LIMIT_WAYS; i++)
 		if (is_held(load(&bucket[i].state), now) && load(&bucket[i].source) == source)
 			return true;

@@ -39,6 +39,11 @@ struct replay *replay_new(const struct service_table *services, uint32_t capacit
 	return replay;
 }
 
+void replay_use_guards(struct replay *replay, struct guards *guards)
+{
+	protect_use_guards(replay->engine, guards);
+}
+
 void replay_free(struct replay *replay)
 {
 	if (replay == NULL)

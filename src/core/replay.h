@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "guards.h"
 #include "moment.h"
 #include "packet.h"
 #include "service.h"
@@ -28,6 +29,8 @@ struct replay_summary {
  * short.
  */
 struct replay *replay_new(const struct service_table *services, uint32_t capacity);
+/* Applies limits and replay protection as well, see protect_use_guards. */
+void replay_use_guards(struct replay *replay, struct guards *guards);
 void replay_free(struct replay *replay);
 
 /* Judges a segment as the daemon would, at the time of the capture. Returns false

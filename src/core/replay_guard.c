@@ -10,11 +10,11 @@
  * exchange. Until the source is written, too, the time is CLAIMED. */
 enum {
 	WAYS = 8,
-	TOKEN_BITS = 44,
-	TIME_BITS = 20,
-	TIME_UNIT = 32, /* milliseconds */
+	TOKEN_BITS = 42,
+	TIME_BITS = 22,
+	TIME_UNIT = 8, /* milliseconds */
 	TICK_UNITS = REPLAY_TICK / TIME_UNIT,
-	AHEAD_UNITS = 4096, /* by which the clock of another thread may be ahead: two minutes */
+	AHEAD_UNITS = 4096, /* by which the clock of another thread may be ahead: half a minute */
 	TIME_MASK = (1 << TIME_BITS) - 1,
 	CLAIMED = TIME_MASK,
 	ATTEMPTS = 16,

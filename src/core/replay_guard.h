@@ -4,10 +4,11 @@
  *
  * A token on the wire is what its SYN shows: destination, ISN and TSval. It belongs to the address
  * and port that it came from first, for a window of time. Others who show it are replaying it, with
- * one exception: for a tenth of a second the same address may use it on further ports, since many
- * TCP stacks give all connections that a host opens to a server in the same tick of their timestamp
- * clock the same TSval: the offset that Linux adds (secure_tcp_ts_off()) depended on the addresses
- * only for years, and there is none with tcp_timestamps = 2. A tick is 1 to 10 milliseconds.
+ * one exception: for about ten milliseconds the same address may use it on further ports, since
+ * many TCP stacks give all connections that a host opens to a server in the same tick of their
+ * timestamp clock the same TSval: the offset that Linux adds (secure_tcp_ts_off()) depended on the
+ * addresses only for years, and there is none with tcp_timestamps = 2. A tick is 1 to 10
+ * milliseconds.
  *
  * Memory: two words for each token. A bucket of eight that is full of tokens within the window
  * gives up the oldest: its token could be replayed. Only holders of a key can make that happen,
@@ -15,8 +16,8 @@
  *
  * Errors: a new token is taken for a replay when it is in truth the same as that of another client
  * (n tokens of the same key and destination within the window: n / 2^32, so 2.3e-6 for 10,000), or
- * when the 44 bits by which a token is told from the others in its bucket agree (at most 8 / 2^44,
- * 4.5e-13). A replay passes when the 40 bits by which a source is told from others agree (9.1e-13).
+ * when the 42 bits by which a token is told from the others in its bucket agree (at most 8 / 2^42,
+ * 1.8e-12). A replay passes when the 40 bits by which a source is told from others agree (9.1e-13).
  * The hash is keyed, so nobody can search for collisions. */
 #ifndef KNOCKGW_CORE_REPLAY_GUARD_H
 #define KNOCKGW_CORE_REPLAY_GUARD_H
@@ -28,7 +29,7 @@
 #include "tuple.h"
 
 enum {
-	REPLAY_TICK = 96,               /* milliseconds */
+	REPLAY_TICK = 8,                /* milliseconds, at least; up to twice that */
 	REPLAY_WINDOW_LIMIT = 4 * 3600, /* seconds; the clock of an entry goes around in 9 hours */
 };
 

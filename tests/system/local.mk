@@ -22,11 +22,10 @@ EXTRA_DIST += \
 	tests/system/test_hostile.py \
 	tests/system/test_integrity.py \
 	tests/system/test_netem.py \
-	tests/system/test_protect.py \
-	tests/system/test_queue_kinds.py \
 	tests/system/test_keys.py \
 	tests/system/test_limits.py \
 	tests/system/test_protect.py \
+	tests/system/test_queue_kinds.py \
 	tests/system/test_replay.py \
 	tests/system/test_snippets.py \
 	tests/system/topology.py

@@ -77,4 +77,4 @@ tests_unit_test_tuple_SOURCES = tests/unit/test_tuple.c
 tests_unit_test_verdict_SOURCES = tests/unit/test_verdict.c
 
 EXTRA_DIST += tests/unit/runner.h tests/unit/support.h
-dist_check_SCRIPTS += tests/unit/knockctl_token.sh
+dist_check_SCRIPTS += tests/unit/knockctl_replay.sh tests/unit/knockctl_token.sh

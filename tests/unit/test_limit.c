@@ -42,6 +42,18 @@ START_TEST(one_more_than_most_is_held)
 }
 END_TEST
 
+/* Milliseconds since 1970, as a capture has them. */
+START_TEST(a_clock_that_is_far_on)
+{
+	const uint64_t now = 1700000000000;
+
+	for (int i = 0; i <= MOST; i++)
+		ck_assert(limit_count(limit, 7, MOST, HOLD, now + (uint64_t)i) == (i == MOST));
+	ck_assert(limit_holds(limit, 7, now + 100));
+	ck_assert(!limit_holds(limit, 7, now + 100 + HOLD));
+}
+END_TEST
+
 START_TEST(slower_than_that_is_never_held)
 {
 	unsigned int held = 0;
@@ -196,6 +208,7 @@ int main(void)
 	tcase_set_timeout(tcase, 120);
 	tcase_add_checked_fixture(tcase, set_up, tear_down);
 	tcase_add_test(tcase, one_more_than_most_is_held);
+	tcase_add_test(tcase, a_clock_that_is_far_on);
 	tcase_add_test(tcase, slower_than_that_is_never_held);
 	tcase_add_test(tcase, a_flood_of_others_holds_nobody);
 	tcase_add_loop_test(tcase, a_heavy_hitter_is_held_all_the_same, 0, 20);
