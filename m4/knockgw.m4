@@ -35,7 +35,8 @@ AC_DEFUN([KNOCKGW_INSTRUMENTATION],
   INSTRUMENT_CFLAGS=
   AS_IF([test "$enable_sanitizers" = yes], [enable_sanitizers=address,undefined])
   AS_IF([test "$enable_sanitizers" != no],
-    [INSTRUMENT_CFLAGS="-fsanitize=$enable_sanitizers -fno-omit-frame-pointer -fno-sanitize-recover=all"])
+    [INSTRUMENT_CFLAGS="-fsanitize=$enable_sanitizers -fno-omit-frame-pointer -fno-sanitize-recover=all"
+    AC_DEFINE([WITH_SANITIZERS], [1], [The run-time libraries of sanitizers need more system calls.])])
   AS_IF([test "$enable_fuzzing" = yes],
     [INSTRUMENT_CFLAGS="$INSTRUMENT_CFLAGS -fsanitize=fuzzer-no-link"
     knockgw_saved_CFLAGS=$CFLAGS

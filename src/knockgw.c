@@ -9,6 +9,7 @@
 #include "core/odds.h"
 #include "io/config.h"
 #include "io/daemon.h"
+#include "io/privileges.h"
 #include "io/ruleset.h"
 
 #define DEFAULT_CONFIG SYSCONFDIR "/knockgw/knockgw.conf"
@@ -136,6 +137,7 @@ static int run(const struct options *options)
 		status = daemon_run(config, detach ? &background : NULL) ? STATUS_FINE
 									 : STATUS_FAILED;
 	config_free(config);
+	privileges_allow_inspection();
 	return status;
 }
 

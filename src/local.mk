@@ -59,7 +59,7 @@ libknockgw_core_a_SOURCES = \
 
 libknockgw_io_a_CFLAGS = $(AM_CFLAGS) $(NETTLE_CFLAGS) $(MNL_CFLAGS) $(NFNETLINK_CFLAGS) \
 	$(NFQUEUE_CFLAGS) $(CONNTRACK_CFLAGS) $(NFTABLES_CFLAGS) $(NFTNL_CFLAGS) \
-	$(CONFIG_CFLAGS) $(EVENT_CFLAGS) $(SYSTEMD_CFLAGS) $(PCAP_CFLAGS)
+	$(CONFIG_CFLAGS) $(EVENT_CFLAGS) $(SYSTEMD_CFLAGS) $(CAPNG_CFLAGS) $(SECCOMP_CFLAGS) $(PCAP_CFLAGS)
 libknockgw_io_a_SOURCES = \
 	src/io/background.c \
 	src/io/background.h \
@@ -103,6 +103,8 @@ libknockgw_io_a_SOURCES = \
 	src/io/nft.h \
 	src/io/overruns.c \
 	src/io/overruns.h \
+	src/io/privileges.c \
+	src/io/privileges.h \
 	src/io/protect_role.c \
 	src/io/protect_role.h \
 	src/io/protect_worker.c \
@@ -113,6 +115,8 @@ libknockgw_io_a_SOURCES = \
 	src/io/ruleset.h \
 	src/io/ruleset_egress.c \
 	src/io/ruleset_egress.h \
+	src/io/seccomp.c \
+	src/io/seccomp.h \
 	src/io/secret_file.c \
 	src/io/secret_file.h \
 	src/io/secret_memory.c \
@@ -122,6 +126,8 @@ libknockgw_io_a_SOURCES = \
 	src/io/state.c \
 	src/io/state.h \
 	src/io/state_read.c \
+	src/io/watchdog.c \
+	src/io/watchdog.h \
 	src/io/worker.c \
 	src/io/worker.h \
 	src/io/xt_queue.c \
@@ -130,7 +136,7 @@ libknockgw_io_a_SOURCES = \
 # Everything that libknockgw-io.a needs to be linked.
 IO_LIBS = libknockgw-io.a libknockgw-core.a $(NETTLE_LIBS) $(NFQUEUE_LIBS) $(CONNTRACK_LIBS) \
 	$(NFTABLES_LIBS) $(NFTNL_LIBS) $(CONFIG_LIBS) $(EVENT_LIBS) $(SYSTEMD_LIBS) \
-	$(NFNETLINK_LIBS) $(MNL_LIBS) $(PCAP_LIBS)
+	$(NFNETLINK_LIBS) $(MNL_LIBS) $(CAPNG_LIBS) $(SECCOMP_LIBS) $(PCAP_LIBS)
 
 sbin_PROGRAMS += knockgw
 knockgw_SOURCES = src/knockgw.c

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "cli.h"
+#include "io/privileges.h"
 #include "io/secret_file.h"
 #include "token_input.h"
 
@@ -61,7 +62,8 @@ static bool secret_of_file(struct secret *secret, const char *path)
 	char error[512];
 	bool truncated = false;
 
-	if (!secret_file_read(secret, path, &truncated, error, sizeof(error))) {
+	if (!secret_file_read(secret, path, privileges_group(NULL), &truncated, error,
+			      sizeof(error))) {
 		complain("token", "%s", error);
 		return false;
 	}

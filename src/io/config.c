@@ -11,7 +11,10 @@
 #include "config_reader.h"
 #include "core/secret.h"
 #include "diagnostics.h"
+#include "privileges.h"
 #include "secret_memory.h"
+
+#define UNREADABLE_HINT ", expected mode 0640 and the group of the user that knockgw runs as"
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -73,6 +76,22 @@ static void read_manage_ruleset(struct reader *reader, const config_setting_t *s
 	read_boolean(reader, setting, &((struct config *)target)->manage_ruleset);
 }
 
+static void read_user(struct reader *reader, const config_setting_t *setting, void *target)
+{
+	char **user = &((struct config *)target)->user;
+	const char *value = read_string(reader, setting, "the name of a user");
+	if (!value)
+		return;
+	if (!name_is_valid(value)) {
+		reader_error(reader, setting,
+			     "expected the name of a user: letters, digits, '.', '_', '-'");
+		return;
+	}
+	*user = strdup(value);
+	if (!*user)
+		reader_memory_short(reader);
+}
+
 static void read_state_directory(struct reader *reader, const config_setting_t *setting,
 				 void *target)
 {
@@ -130,6 +149,7 @@ static const struct field root_fields[] = {
 	{"max_flows", read_max_flows, NULL},
 	{"limits", read_limits, NULL},
 	{"manage_ruleset", read_manage_ruleset, NULL},
+	{"user", read_user, NULL},
 	{"state_directory", read_state_directory, NULL},
 	{"control", read_control, NULL},
 	{"metrics", read_metrics, NULL},
@@ -178,6 +198,7 @@ void config_free(struct config *config)
 	free(config->services);
 	free(config->egress);
 	free(config->path);
+	free(config->user);
 	free(config->state_directory);
 	free(config->control_socket);
 	free(config);
@@ -236,7 +257,8 @@ static char *load_source(struct reader *reader, const struct source *source, siz
 	FILE *stream = fopen(source->path, "re");
 	char *text = stream ? config_slurp(stream, length, size) : NULL;
 	if (!text)
-		reader_file_error(reader, name, 0, "cannot be read: %s", strerror(errno));
+		reader_file_error(reader, name, 0, "cannot be read: %s%s", strerror(errno),
+				  errno == EACCES ? UNREADABLE_HINT : "");
 	if (stream)
 		fclose(stream);
 	if (text && !config_scan(reader, name, text, *length)) {
@@ -288,6 +310,14 @@ static void overwrite_freed_memory(bool on)
 #endif
 }
 
+/* The daemon reads the files again at a reload, with the group of the user it has become. */
+static gid_t readers_group(const config_setting_t *root)
+{
+	const char *user = NULL;
+	config_setting_lookup_string(root, "user", &user);
+	return privileges_group(user);
+}
+
 static void read_tree(struct reader *reader, const char *text, size_t length)
 {
 	/* An empty stream cannot be opened on older C libraries; a newline means the same. */
@@ -303,6 +333,7 @@ static void read_tree(struct reader *reader, const char *text, size_t length)
 	config_set_include_dir(&tree, reader->folder);
 	if (config_read(&tree, stream)) {
 		config_setting_t *root = config_root_setting(&tree);
+		reader->group = readers_group(root);
 		find_sources(reader, root);
 		read_group(reader, root, root_fields, COUNT_OF(root_fields), reader->config);
 		config_check(reader, root);

@@ -59,6 +59,7 @@ struct config {
 	uint32_t max_flows;
 	struct failure_rules failures; /* "limits"; the services refer to it */
 	bool manage_ruleset;
+	char *user;            /* that the daemon becomes; NULL: the default one, if it exists */
 	char *state_directory; /* absolute */
 	char *control_socket;  /* absolute, short enough for a socket address */
 	enum log_level log_level;

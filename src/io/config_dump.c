@@ -89,6 +89,8 @@ void config_dump(const struct config *config, FILE *stream)
 		config->failures.max_service_failures, config->failures.ipv4_prefix,
 		config->failures.ipv6_prefix);
 	fprintf(stream, "manage_ruleset: %s\n", truth(config->manage_ruleset));
+	if (config->user)
+		fprintf(stream, "user: %s\n", config->user);
 	fprintf(stream, "state_directory: %s\n", config->state_directory);
 	fprintf(stream, "control.socket: %s\n", config->control_socket);
 	fprintf(stream, "log.level: %s, log.format: %s\n", log_level_words[config->log_level],

@@ -82,11 +82,13 @@ void setting_path(const config_setting_t *setting, char *text, size_t size)
 	}
 }
 
-static bool file_is_exposed(const char *path)
+bool file_is_exposed(const char *path, gid_t group)
 {
 	struct stat status;
-	return stat(path, &status) == 0 && S_ISREG(status.st_mode) &&
-	       (status.st_mode & (S_IRGRP | S_IROTH)) != 0;
+	if (stat(path, &status) != 0 || !S_ISREG(status.st_mode))
+		return false;
+	return (status.st_mode & S_IROTH) != 0 ||
+	       ((status.st_mode & S_IRGRP) != 0 && status.st_gid != group);
 }
 
 /* libconfig 1.5 names included files as they were written, later versions with the folder. */
@@ -120,7 +122,7 @@ struct source *reader_source(struct reader *reader, const char *name)
 	if (!path)
 		return NULL;
 	struct source *source = &grown[reader->source_count++];
-	*source = (struct source){.name = name, .path = path, .exposed = file_is_exposed(path)};
+	*source = (struct source){.name = name, .path = path};
 	return source;
 }
 

@@ -4,6 +4,7 @@
 #define KNOCKGW_IO_CONFIG_READER_H
 
 #include <libconfig.h>
+#include <sys/types.h>
 
 #include "config.h"
 
@@ -16,7 +17,6 @@ enum {
 struct source {
 	const char *name; /* as libconfig has it; NULL: the configuration itself */
 	char *path;
-	bool exposed;        /* group or others may read it */
 	bool exposure_told;  /* the warning about that was given */
 	unsigned int *lines; /* with numbers that libconfig silently cut */
 	size_t line_count;
@@ -45,6 +45,7 @@ struct reader {
 	struct places protected_places; /* of all services */
 	struct places egress_places;    /* of all egress destinations */
 	bool lock_told;
+	gid_t group; /* that may read secrets besides the owner; (gid_t)-1: none */
 };
 
 /* One key of a group. */
@@ -66,6 +67,8 @@ void reader_file_error(struct reader *reader, const char *name, unsigned int lin
 void reader_memory_short(struct reader *reader);
 /* The file that a setting stands in, or NULL when memory is short. */
 struct source *reader_source(struct reader *reader, const char *name);
+/* Whether others than its owner and that group may read a file. */
+bool file_is_exposed(const char *path, gid_t group);
 /* calloc that reports a failure. count 0 gives NULL without a report. */
 void *reader_allocate(struct reader *reader, size_t count, size_t size);
 /* The path of a setting, cut to fit. */

@@ -16,7 +16,7 @@ static const char expected_secret[] =
 static void warn_of_exposure(struct reader *reader, const config_setting_t *setting)
 {
 	struct source *source = reader_source(reader, config_setting_source_file(setting));
-	if (!source || !source->exposed || source->exposure_told)
+	if (!source || source->exposure_told || !file_is_exposed(source->path, reader->group))
 		return;
 	source->exposure_told = true;
 	reader_warning(reader, setting,
@@ -35,7 +35,7 @@ static bool read_secret_file(struct reader *reader, const config_setting_t *sett
 		reader_memory_short(reader);
 		return false;
 	}
-	bool fine = secret_file_read(secret, path, truncated, error, sizeof(error));
+	bool fine = secret_file_read(secret, path, reader->group, truncated, error, sizeof(error));
 	if (!fine)
 		reader_error(reader, setting, "%s", error);
 	free(path);

@@ -6,8 +6,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <systemd/sd-daemon.h>
 
 #include "background.h"
@@ -19,8 +17,11 @@
 #include "log.h"
 #include "nft.h"
 #include "overruns.h"
+#include "privileges.h"
 #include "protect_role.h"
 #include "ruleset.h"
+#include "seccomp.h"
+#include "watchdog.h"
 
 /* How often the kernel is asked how many packets its queues had to drop. */
 static const struct timeval OVERRUN_INTERVAL = {.tv_sec = 5};
@@ -35,6 +36,7 @@ struct daemon {
 	struct event_base *base;
 	struct event *signals[4];
 	struct event *overruns;
+	struct watchdog *watchdog;
 	struct event *interface_changes;
 	struct event *failures[2];
 	struct overruns protect_overruns;
@@ -146,6 +148,19 @@ static void on_worker_failure(evutil_socket_t fd, short events, void *context)
 	event_base_loopbreak(daemon->base);
 }
 
+static uint64_t longest_silence(void *context)
+{
+	const struct daemon *daemon = context;
+	uint64_t protect = 0;
+	uint64_t egress = 0;
+
+	if (daemon->protect != NULL)
+		protect = worker_pool_silence(protect_role_pool(daemon->protect));
+	if (daemon->egress != NULL)
+		egress = worker_pool_silence(egress_role_pool(daemon->egress));
+	return protect > egress ? protect : egress;
+}
+
 static bool watch_signals(struct daemon *daemon)
 {
 	static const struct {
@@ -182,10 +197,11 @@ static bool watch_events(struct daemon *daemon)
 {
 	bool added;
 
+	daemon->watchdog = watchdog_new(daemon->base, longest_silence, daemon);
 	daemon->overruns = event_new(daemon->base, -1, EV_PERSIST, on_overrun_timer, daemon);
 	daemon->interface_changes = event_new(daemon->base, interfaces_fd(daemon->interfaces),
 					      EV_READ | EV_PERSIST, on_interface_change, daemon);
-	added = add_event(daemon->overruns, &OVERRUN_INTERVAL) &&
+	added = daemon->watchdog != NULL && add_event(daemon->overruns, &OVERRUN_INTERVAL) &&
 		add_event(daemon->interface_changes, NULL);
 	if (added && daemon->protect != NULL) {
 		daemon->failures[0] = watch_pool(daemon, protect_role_pool(daemon->protect));
@@ -196,15 +212,6 @@ static bool watch_events(struct daemon *daemon)
 		added = add_event(daemon->failures[1], NULL);
 	}
 	return added;
-}
-
-/* Nothing of this process may end up in a core file or be read by ptrace: it holds secrets. */
-static void forbid_dumps(void)
-{
-	struct rlimit none = {0, 0};
-
-	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-	setrlimit(RLIMIT_CORE, &none);
 }
 
 static bool start_ruleset(struct daemon *daemon)
@@ -279,6 +286,30 @@ static bool start_roles(struct daemon *daemon)
 	return true;
 }
 
+static bool drop_privileges(const struct config *config)
+{
+	char error[PRIVILEGES_ERROR_SIZE];
+
+	if (!queue_statistics_open())
+		log_event(LOG_LEVEL_WARNING, "queue-statistics-missing",
+			  "reason=\"/proc/net/netfilter/nfnetlink_queue cannot be read, nor is it "
+			  "standard input\"");
+	if (privileges_drop(config, error))
+		return true;
+	log_event(LOG_LEVEL_ERROR, "start-failed", "reason=\"%s\"", error);
+	return false;
+}
+
+static bool confine(void)
+{
+	char error[SECCOMP_ERROR_SIZE];
+
+	if (seccomp_confine(error))
+		return true;
+	log_event(LOG_LEVEL_ERROR, "start-failed", "reason=\"%s\"", error);
+	return false;
+}
+
 static bool start(struct daemon *daemon)
 {
 	daemon->base = event_base_new();
@@ -306,6 +337,7 @@ static void stop(struct daemon *daemon)
 				  daemon->failures[0], daemon->failures[1]};
 
 	stop_ruleset(daemon);
+	watchdog_free(daemon->watchdog);
 	for (size_t i = 0; i < sizeof(events) / sizeof(events[0]); i++)
 		if (events[i] != NULL)
 			event_free(events[i]);
@@ -332,9 +364,9 @@ bool daemon_run(struct config *config, struct background *background)
 {
 	struct daemon daemon = {.config = config};
 
-	forbid_dumps();
+	privileges_forbid_dumps();
 	log_open(config->log_level, config->log_format, background == NULL);
-	bool started = start(&daemon);
+	bool started = drop_privileges(config) && start(&daemon) && confine();
 	if (started) {
 		announce(background);
 		event_base_dispatch(daemon.base);

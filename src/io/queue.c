@@ -5,14 +5,17 @@
 #include <errno.h>
 #include <libmnl/libmnl.h>
 #include <libnetfilter_queue/libnetfilter_queue.h>
+#include <linux/magic.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nfnetlink_queue.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/statfs.h>
 #include <sys/uio.h>
 #include <time.h>
+#include <unistd.h>
 
 enum {
 	BATCH_PACKETS = 64,
@@ -378,20 +381,33 @@ void queue_flush(struct queue *queue)
 	queue->verdict_bytes = 0;
 }
 
+static FILE *statistics;
+
+bool queue_statistics_open(void)
+{
+	struct statfs status;
+
+	if (statistics == NULL)
+		statistics = fopen("/proc/net/netfilter/nfnetlink_queue", "re");
+	if (statistics == NULL && fstatfs(STDIN_FILENO, &status) == 0 &&
+	    status.f_type == PROC_SUPER_MAGIC)
+		statistics = fdopen(STDIN_FILENO, "r");
+	return statistics != NULL;
+}
+
 bool queue_kernel_counters(uint16_t number, struct queue_kernel_counters *counters)
 {
 	/* queue_number peer_portid waiting copy_mode copy_range dropped user_dropped id 1 */
-	FILE *stream = fopen("/proc/net/netfilter/nfnetlink_queue", "re");
 	bool found = false;
 	char line[256];
 	unsigned int listed;
 
-	if (stream == NULL)
+	if (!queue_statistics_open())
 		return false;
-	while (!found && fgets(line, sizeof(line), stream) != NULL)
+	rewind(statistics);
+	while (!found && fgets(line, sizeof(line), statistics) != NULL)
 		found = sscanf(line, "%u %*u %u %*u %*u %u %u", &listed, &counters->waiting,
 			       &counters->dropped, &counters->user_dropped) == 4 &&
 			listed == number;
-	fclose(stream);
 	return found;
 }

@@ -72,6 +72,11 @@ void queue_flush(struct queue *queue);
 
 const struct queue_counters *queue_counters(const struct queue *queue);
 
+/* Opens what queue_kernel_counters reads, as only root may: call it before the daemon becomes
+ * another user. One who never was root may get the file as standard input (systemd:
+ * StandardInput=file:). Returns false when there is neither. */
+bool queue_statistics_open(void);
+
 /* What /proc/net/netfilter/nfnetlink_queue says about a queue number. */
 struct queue_kernel_counters {
 	uint32_t waiting;      /* packets in the queue */
@@ -79,7 +84,7 @@ struct queue_kernel_counters {
 	uint32_t user_dropped; /* because the socket buffer was full */
 };
 
-/* Returns false when the kernel does not list that queue. */
+/* Returns false when the kernel does not list that queue. For one thread at a time. */
 bool queue_kernel_counters(uint16_t number, struct queue_kernel_counters *counters);
 
 /* Takes what the kernel sent in one datagram apart: counts, and calls back for each packet. Pure;

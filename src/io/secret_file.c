@@ -8,7 +8,17 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static bool acceptable(int fd, const char *path, char *error, size_t error_size)
+/* Bits of the mode that must not be set: all but reading by the group that is allowed to. */
+static mode_t excess(const struct stat *status, gid_t group)
+{
+	mode_t forbidden = S_IRWXG | S_IRWXO;
+
+	if (group != (gid_t)-1 && status->st_gid == group)
+		forbidden &= ~(mode_t)S_IRGRP;
+	return status->st_mode & forbidden;
+}
+
+static bool acceptable(int fd, const char *path, gid_t group, char *error, size_t error_size)
 {
 	struct stat status;
 
@@ -20,9 +30,11 @@ static bool acceptable(int fd, const char *path, char *error, size_t error_size)
 		snprintf(error, error_size, "%s: expected a regular file", path);
 		return false;
 	}
-	if ((status.st_mode & (S_IRWXG | S_IRWXO)) != 0) {
+	if (excess(&status, group) != 0) {
 		snprintf(error, error_size,
-			 "%s: mode is %04o, expected a file for its owner alone; chmod 0600 it",
+			 "%s: mode is %04o, expected a file for its owner alone (0600), or 0640 "
+			 "with "
+			 "the group of the user that knockgw runs as",
 			 path, (unsigned int)(status.st_mode & 07777));
 		return false;
 	}
@@ -47,8 +59,8 @@ static ssize_t read_all(int fd, uint8_t *buffer, size_t size)
 	return (ssize_t)length;
 }
 
-bool secret_file_read(struct secret *secret, const char *path, bool *truncated, char *error,
-		      size_t error_size)
+bool secret_file_read(struct secret *secret, const char *path, gid_t group, bool *truncated,
+		      char *error, size_t error_size)
 {
 	/* One byte more than fits tells whether the file is longer. */
 	uint8_t buffer[SECRET_SIZE + 1];
@@ -59,7 +71,7 @@ bool secret_file_read(struct secret *secret, const char *path, bool *truncated, 
 		snprintf(error, error_size, "%s: %s", path, strerror(errno));
 		return false;
 	}
-	if (!acceptable(fd, path, error, error_size)) {
+	if (!acceptable(fd, path, group, error, error_size)) {
 		close(fd);
 		return false;
 	}

@@ -22,7 +22,8 @@ struct worker {
 	struct queue *queue;
 	struct worker_callbacks callbacks;
 	struct moment time;
-	uint64_t due; /* when the role wants its next tick */
+	_Atomic uint64_t seen; /* time.steady, for other threads */
+	uint64_t due;          /* when the role wants its next tick */
 	pthread_t thread;
 	bool running;
 };
@@ -102,6 +103,7 @@ static void *serve(void *argument)
 		if (received == 0)
 			await_packets(worker);
 		worker->time = moment_now();
+		atomic_store_explicit(&worker->seen, worker->time.steady, memory_order_relaxed);
 		received = queue_receive(worker->queue, take_packet, worker);
 		if (received < 0)
 			break;
@@ -123,6 +125,8 @@ static int start_thread(struct worker *worker, unsigned int number)
 	char name[16];
 
 	sigfillset(&all);
+	/* The filter of system calls speaks by it. */
+	sigdelset(&all, SIGSYS);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	int failure = pthread_create(&worker->thread, NULL, serve, worker);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
@@ -146,6 +150,7 @@ static bool start_worker(struct worker_pool *pool, const struct queue_options *o
 	worker->callbacks = *callbacks;
 	worker->time = moment_now();
 	worker->due = UINT64_MAX;
+	atomic_init(&worker->seen, worker->time.steady);
 	worker->queue = queue_open(&own, error);
 	if (worker->queue == NULL)
 		return false;
@@ -198,6 +203,19 @@ void worker_pool_stop(struct worker_pool *pool)
 	if (pool->failure >= 0)
 		close(pool->failure);
 	free(pool);
+}
+
+uint64_t worker_pool_silence(const struct worker_pool *pool)
+{
+	uint64_t now = worker_now();
+	uint64_t longest = 0;
+
+	for (unsigned int i = 0; i < pool->count; i++) {
+		uint64_t seen = atomic_load_explicit(&pool->workers[i].seen, memory_order_relaxed);
+		if (seen < now && now - seen > longest)
+			longest = now - seen;
+	}
+	return longest;
 }
 
 int worker_pool_failure_fd(const struct worker_pool *pool)

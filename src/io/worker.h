@@ -43,6 +43,10 @@ struct worker_pool *worker_pool_start(const char *name, const struct queue_optio
 /* Stops the threads and unbinds the queues. NULL is fine. */
 void worker_pool_stop(struct worker_pool *pool);
 
+/* How long the most silent worker has been silent: milliseconds since it last came round, which it
+ * does once a second without packets, too. */
+uint64_t worker_pool_silence(const struct worker_pool *pool);
+
 /* Becomes readable when a worker had to give up. */
 int worker_pool_failure_fd(const struct worker_pool *pool);
 

@@ -247,7 +247,9 @@ class Daemon:
         self.namespace = namespace
         self.lab = lab
         self.program = program or KNOCKGW
-        self.config = lab.file(f"knockgw-{next(_numbers)}.conf", config)
+        # Files of a lab belong to root, whether or not this machine has a user knockgw.
+        user = "" if re.search(r"^\s*user\s*=", config, re.M) else '\nuser = "root";\n'
+        self.config = lab.file(f"knockgw-{next(_numbers)}.conf", config + user)
         self.log_path = self.config.with_suffix(".log")
         self.process = None
 

@@ -24,6 +24,7 @@ check_PROGRAMS += \
 	tests/unit/test-queue \
 	tests/unit/test-replay-guard \
 	tests/unit/test-ruleset \
+	tests/unit/test-seccomp \
 	tests/unit/test-secret \
 	tests/unit/test-segment-edit \
 	tests/unit/test-service \
@@ -66,6 +67,7 @@ tests_unit_test_protect_SOURCES = tests/unit/test_protect.c
 tests_unit_test_queue_SOURCES = tests/unit/test_queue.c
 tests_unit_test_replay_guard_SOURCES = tests/unit/test_replay_guard.c
 tests_unit_test_ruleset_SOURCES = tests/unit/test_ruleset.c
+tests_unit_test_seccomp_SOURCES = tests/unit/test_seccomp.c
 tests_unit_test_secret_SOURCES = tests/unit/test_secret.c
 tests_unit_test_segment_edit_SOURCES = tests/unit/packet_maker.h tests/unit/test_segment_edit.c
 tests_unit_test_service_SOURCES = tests/unit/test_service.c

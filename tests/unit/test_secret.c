@@ -98,7 +98,7 @@ static bool read_file(const char *bytes, size_t length, mode_t mode, struct secr
 	ck_assert_int_eq(write(fd, bytes, length), (ssize_t)length);
 	close(fd);
 	ck_assert_int_eq(chmod(file_path, mode), 0);
-	bool fine = secret_file_read(secret, file_path, truncated, error, sizeof(error));
+	bool fine = secret_file_read(secret, file_path, (gid_t)-1, truncated, error, sizeof(error));
 	ck_assert(fine == (error[0] == '\0'));
 	ck_assert(fine || strstr(error, file_path) != NULL);
 	return fine;
@@ -119,13 +119,23 @@ START_TEST(test_files)
 	chmod(file_path, 0600);
 	ck_assert(!read_file(bytes, 0, 0600, &secret, &truncated));
 	ck_assert(!read_file(bytes, 4, 0640, &secret, &truncated));
+	/* A group may be let in to read, that and nothing else. */
+	ck_assert(
+		secret_file_read(&secret, file_path, getegid(), &truncated, error, sizeof(error)));
+	ck_assert(!secret_file_read(&secret, file_path, getegid() + 1, &truncated, error,
+				    sizeof(error)));
+	chmod(file_path, 0660);
+	ck_assert(
+		!secret_file_read(&secret, file_path, getegid(), &truncated, error, sizeof(error)));
 	ck_assert(!read_file(bytes, 4, 0604, &secret, &truncated));
 	unlink(file_path);
-	ck_assert(!secret_file_read(&secret, file_path, &truncated, error, sizeof(error)));
-	ck_assert(!secret_file_read(&secret, "/", &truncated, error, sizeof(error)));
+	ck_assert(
+		!secret_file_read(&secret, file_path, (gid_t)-1, &truncated, error, sizeof(error)));
+	ck_assert(!secret_file_read(&secret, "/", (gid_t)-1, &truncated, error, sizeof(error)));
 	/* A FIFO without a writer must not hang. */
 	ck_assert_int_eq(mkfifo(file_path, 0600), 0);
-	ck_assert(!secret_file_read(&secret, file_path, &truncated, error, sizeof(error)));
+	ck_assert(
+		!secret_file_read(&secret, file_path, (gid_t)-1, &truncated, error, sizeof(error)));
 	unlink(file_path);
 }
 END_TEST
