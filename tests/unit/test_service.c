@@ -136,6 +136,48 @@ START_TEST(judge_token)
 }
 END_TEST
 
+/* The linker puts this in place of Nettle's (--wrap), see local.mk. */
+static unsigned int blocks;
+void __real_nettle_md5_compress(uint32_t *state, const uint8_t *block);
+void __wrap_nettle_md5_compress(uint32_t *state, const uint8_t *block);
+void __wrap_nettle_md5_compress(uint32_t *state, const uint8_t *block)
+{
+	blocks++;
+	__real_nettle_md5_compress(state, block);
+}
+
+/* Whichever key fits, and whether or not it may be used: k keys are k blocks. */
+START_TEST(every_key_costs_one_block)
+{
+	enum { KEYS = 20 };
+	static struct prefix source = {.base.family = FAMILY_IPV4, .length = 32};
+	struct key keys[KEYS];
+	struct service service = {.integrity = (uint16_t)_i, .keys = keys};
+	struct tuple tuple = tuple_from("198.51.100.1");
+	const struct key *key;
+
+	for (size_t i = 0; i < KEYS; i++) {
+		char text[8];
+		snprintf(text, sizeof(text), "%zu", i);
+		keys[i] = key_of(text);
+		keys[i].not_after = i % 4 == 1 ? NOW - 1 : 0;
+		keys[i].not_before = i % 4 == 2 ? NOW + 1 : 0;
+		keys[i].sources = &source;
+		keys[i].source_count = i % 4 == 3;
+	}
+	for (service.key_count = 1; service.key_count <= KEYS; service.key_count++) {
+		for (uint32_t i = 0; i <= service.key_count; i++) {
+			uint32_t isn = i < service.key_count
+					       ? token_auth(&keys[i].secret, &tuple.destination, 5)
+					       : 12345;
+			blocks = 0;
+			service_judge_token(&service, &tuple, 5, isn, NOW, &key);
+			ck_assert_uint_eq(blocks, service.key_count);
+		}
+	}
+}
+END_TEST
+
 START_TEST(validity_of_a_key)
 {
 	struct key keys[] = {key_of("first"), key_of("limited")};
@@ -210,6 +252,7 @@ int main(void)
 	tcase_add_loop_test(tcase, finds_what_is_there, MANY, MANY + 1);
 	tcase_add_test(tcase, every_field_of_the_destination_counts);
 	tcase_add_loop_test(tcase, judge_token, 0, 2);
+	tcase_add_loop_test(tcase, every_key_costs_one_block, 0, 2);
 	tcase_add_test(tcase, validity_of_a_key);
 	tcase_add_test(tcase, sources_of_a_key);
 	return run_tcase("service", tcase);
