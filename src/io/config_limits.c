@@ -24,26 +24,31 @@ const struct failure_rules default_failure_rules = {
 	.ipv6_prefix = DEFAULT_IPV6_PREFIX,
 };
 
+static bool read_uint32(struct reader *reader, const config_setting_t *setting, uint32_t highest,
+			uint32_t *value)
+{
+	long long found;
+	if (!read_integer(reader, setting, 0, highest, &found))
+		return false;
+	*value = (uint32_t)found;
+	return true;
+}
+
 static void read_max_failures(struct reader *reader, const config_setting_t *setting, void *target)
 {
-	long long value;
-	if (read_integer(reader, setting, 0, LIMIT_MOST, &value))
-		((struct failure_rules *)target)->max_failures = (uint32_t)value;
+	read_uint32(reader, setting, LIMIT_MOST, &((struct failure_rules *)target)->max_failures);
 }
 
 static void read_back_off(struct reader *reader, const config_setting_t *setting, void *target)
 {
-	long long value;
-	if (read_integer(reader, setting, 0, BACK_OFF_LIMIT, &value))
-		((struct failure_rules *)target)->back_off = (uint32_t)value;
+	read_uint32(reader, setting, BACK_OFF_LIMIT, &((struct failure_rules *)target)->back_off);
 }
 
 static void read_max_service_failures(struct reader *reader, const config_setting_t *setting,
 				      void *target)
 {
-	long long value;
-	if (read_integer(reader, setting, 0, LIMIT_MOST, &value))
-		((struct failure_rules *)target)->max_service_failures = (uint32_t)value;
+	read_uint32(reader, setting, LIMIT_MOST,
+		    &((struct failure_rules *)target)->max_service_failures);
 }
 
 static void read_ipv4_prefix(struct reader *reader, const config_setting_t *setting, void *target)
@@ -79,11 +84,7 @@ void read_limits(struct reader *reader, const config_setting_t *setting, void *t
 
 bool read_replay_window(struct reader *reader, const config_setting_t *setting, uint32_t *seconds)
 {
-	long long value;
-	if (!read_integer(reader, setting, 0, REPLAY_WINDOW_LIMIT, &value))
-		return false;
-	*seconds = (uint32_t)value;
-	return true;
+	return read_uint32(reader, setting, REPLAY_WINDOW_LIMIT, seconds);
 }
 
 void set_replay_window(struct service_config *service)

@@ -29,14 +29,14 @@ def token(knockctl, secret, address, port, payload=None, tsval=0):
     return int(output.stdout, 16)
 
 
-def connect(address, port, isn, timeout=10.0, source_port=0):
+def connect(address, port, isn, timeout=10.0, source_port=0, source=""):
     """Connects with that ISN. Raises OSError as connect() does."""
     client = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
     client.settimeout(timeout)
     try:
-        if source_port:
+        if source_port or source:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            client.bind(("", source_port))
+            client.bind((source, source_port))
         client.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, REPAIR_ON)
         client.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR_QUEUE, TCP_SEND_QUEUE)
         client.setsockopt(socket.IPPROTO_TCP, TCP_QUEUE_SEQ, struct.pack("I", isn))

@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Keys with names, validity and sources. The network is drawn in topology.py (Crossroads)."""
 import datetime
-import os
 import signal
 import time
 
 import pytest
 
 import knock_client
-from lab import KNOCKCTL, KNOCKGW, PYTHON, SOURCE, Daemon, wait_until
+from lab import KNOCKCTL, KNOCKGW, Daemon, wait_until
 from topology import Crossroads
 
 GATEWAY = Crossroads.GATEWAY
@@ -40,28 +39,14 @@ KEYS = """
 def net(lab):
     net = Crossroads(lab)
     net.lab = lab
-    for namespace in (net.client, net.other):
-        namespace.sysctl("net.ipv4.tcp_timestamps", 0)
     lab.nginx(net.gateway, 80, "hidden page")
     return net
 
 
-def attempt(namespace, address, secret, source=""):
+def attempt(net, namespace, address, secret, source=""):
     """ "open", or the error of connect(). """
-    code = ("import sys, knock_client as k\n"
-            "import socket\n"
-            "address, isn, source = sys.argv[1], int(sys.argv[2]), sys.argv[3]\n"
-            "if source:\n"
-            "    plain = socket.socket\n"
-            "    def bound(*arguments):\n"
-            "        made = plain(*arguments); made.bind((source, 0)); return made\n"
-            "    socket.socket = bound\n"
-            "try: k.connect(address, 80, isn, 5); print('open')\n"
-            "except OSError as e: print(type(e).__name__)\n")
     isn = knock_client.token(KNOCKCTL, secret, address, 80)
-    return namespace.run([PYTHON, "-c", code, address, isn, source],
-                         env={**os.environ,
-                              "PYTHONPATH": str(SOURCE / "tests/system")}).stdout.strip()
+    return net.attempts(namespace, address, isn, source)[0]
 
 
 REFUSED = "ConnectionRefusedError"
@@ -71,18 +56,18 @@ REFUSED = "ConnectionRefusedError"
 def test_each_key_opens_when_and_where_it_may(net, family):
     daemon = Daemon(net.lab, net.gateway, config(KEYS)).start()
     here = GATEWAY[family]
-    assert attempt(net.client, here, "current secret") == "open"
-    assert attempt(net.client, here, "secret of alice") == "open"
-    assert attempt(net.client, here, "secret of the client") == "open"
-    assert attempt(net.other, here, "secret of the site", Crossroads.OTHER_PREFIX[family]) == "open"
+    assert attempt(net, net.client, here, "current secret") == "open"
+    assert attempt(net, net.client, here, "secret of alice") == "open"
+    assert attempt(net, net.client, here, "secret of the client") == "open"
+    assert attempt(net, net.other, here, "secret of the site", Crossroads.OTHER_PREFIX[family]) == "open"
     for secret, reason, key in (("secret of the gone", "key-expired", "gone"),
                                 ("secret to come", "key-early", "to-come"),
                                 ("secret of the site", "key-source", "site")):
-        assert attempt(net.client, here, secret) == REFUSED
+        assert attempt(net, net.client, here, secret) == REFUSED
         assert daemon.wait_event(event="refused", reason=reason, key=key)
-    assert attempt(net.other, here, "secret of the client") == REFUSED
-    assert attempt(net.other, here, "secret of the site", Crossroads.OTHER[family]) == REFUSED
-    assert attempt(net.client, here, "guessed") == REFUSED
+    assert attempt(net, net.other, here, "secret of the client") == REFUSED
+    assert attempt(net, net.other, here, "secret of the site", Crossroads.OTHER[family]) == REFUSED
+    assert attempt(net, net.client, here, "guessed") == REFUSED
     # The log names the key that opened the door.
     for key in ("1", "alice", "client", "site"):
         assert daemon.events(event="verified", service="web", key=key)
@@ -103,12 +88,12 @@ def test_key_expires_while_the_daemon_runs(net):
     key = f'"other", {{ name = "short"; secret = "short secret"; not_after = "{rfc3339(end)}"; }}'
     daemon = Daemon(net.lab, net.gateway, config(key)).start()
     assert "expires in less than a day" in daemon.log()
-    assert attempt(net.client, GATEWAY[0], "short secret") == "open"
-    wait_until(lambda: attempt(net.client, GATEWAY[0], "short secret") == REFUSED,
+    assert attempt(net, net.client, GATEWAY[0], "short secret") == "open"
+    wait_until(lambda: attempt(net, net.client, GATEWAY[0], "short secret") == REFUSED,
                what="the key to expire")
     assert time.time() > end
     assert daemon.events(event="refused", reason="key-expired", key="short")
-    assert attempt(net.client, GATEWAY[0], "other") == "open"
+    assert attempt(net, net.client, GATEWAY[0], "other") == "open"
 
 
 def test_key_becomes_valid_while_the_daemon_runs(net):
@@ -116,8 +101,8 @@ def test_key_becomes_valid_while_the_daemon_runs(net):
     key = f'{{ name = "new"; secret = "new secret"; not_before = "{rfc3339(begin)}"; }}'
     daemon = Daemon(net.lab, net.gateway, config(key)).start()
     assert "no key is valid now" in daemon.log()
-    assert attempt(net.client, GATEWAY[1], "new secret") == REFUSED
-    wait_until(lambda: attempt(net.client, GATEWAY[1], "new secret") == "open",
+    assert attempt(net, net.client, GATEWAY[1], "new secret") == REFUSED
+    wait_until(lambda: attempt(net, net.client, GATEWAY[1], "new secret") == "open",
                what="the key to become valid")
     assert time.time() >= begin
 
@@ -127,7 +112,7 @@ def test_a_key_that_must_not_be_used_looks_like_a_wrong_one(net):
     Daemon(net.lab, net.gateway, config(KEYS)).start()
     capture = net.lab.capture(net.client, "up0", "tcp")
     for secret in ("secret of the gone", "secret of the site", "guessed"):
-        assert attempt(net.client, GATEWAY[0], secret) == REFUSED
+        assert attempt(net, net.client, GATEWAY[0], secret) == REFUSED
 
     def answers():
         from scapy.all import IP, TCP, rdpcap

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The networks that several tests use."""
+import os
+
+from lab import PYTHON, SOURCE
 
 
 class Protected:
@@ -124,6 +127,23 @@ class Crossroads:
                            "fd04::2/48", "fd04::3/48", "fd04:0:0:100::2/48")
         self.client.default_route("10.2.0.1", "fd02::1")
         self.other.default_route("10.4.0.1", "fd04::1")
+        for namespace in (self.client, self.other):
+            namespace.sysctl("net.ipv4.tcp_timestamps", 0)
         # Sources may be forged.
         for device in ("all", "client0", "other0"):
             self.gateway.sysctl(f"net.ipv4.conf.{device}.rp_filter", 0)
+
+    def attempts(self, namespace, address, isn, source="", count=1):
+        """What came of count connections one after the other: the different results, sorted."""
+        code = ("import sys, knock_client as k\n"
+                "address, isn, source, count = sys.argv[1], *sys.argv[2:]\n"
+                "results = set()\n"
+                "for _ in range(int(count)):\n"
+                "    try:\n"
+                "        k.connect(address, 80, int(isn), 5, source=source).close()\n"
+                "        results.add('open')\n"
+                "    except OSError as error: results.add(type(error).__name__)\n"
+                "print(*sorted(results))\n")
+        return namespace.run([PYTHON, "-c", code, address, isn, source, count],
+                             env={**os.environ, "PYTHONPATH": str(SOURCE / "tests/system")}
+                             ).stdout.split()
