@@ -18,6 +18,8 @@ libknockgw_core_a_SOURCES = \
 	src/core/guards.h \
 	src/core/histogram.c \
 	src/core/histogram.h \
+	src/core/hold.c \
+	src/core/hold.h \
 	src/core/icmp_quote.c \
 	src/core/icmp_quote.h \
 	src/core/limit.c \
@@ -33,6 +35,11 @@ libknockgw_core_a_SOURCES = \
 	src/core/prefix.h \
 	src/core/protect.c \
 	src/core/protect.h \
+	src/core/protect_action.h \
+	src/core/protect_internal.h \
+	src/core/protect_payload.c \
+	src/core/reassemble.c \
+	src/core/reassemble.h \
 	src/core/reason.c \
 	src/core/reason.h \
 	src/core/replay.c \

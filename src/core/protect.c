@@ -1,41 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "protect.h"
+#include "protect_internal.h"
 
 #include <stdlib.h>
 #include <sys/mman.h>
 
 #include "token.h"
 
-/* A SYN may be sent again for 127 seconds (tcp_syn_retries = 6); a client may think that long and
- * more before its first payload; a failed connection must outlive every copy of its SYN. */
-enum {
-	VERIFIED_TIMEOUT = 130 * 1000,
-	PENDING_TIMEOUT = 300 * 1000,
-	DEAD_TIMEOUT = 300 * 1000,
-	EXPIRE_BUDGET = 64,
-	DEAD_MAX = 4, /* ISNs that one tuple may spoil */
-};
-
-enum connection_phase { PHASE_PENDING = 1, PHASE_VERIFIED, PHASE_DEAD };
-
-struct connection {
-	uint32_t isn;
-	uint32_t tsval; /* of the SYN: the key is found again with it, so that a reload may revoke
-			   it */
-	uint8_t phase;
-	uint8_t dead_count;
-	uint8_t reserved[2];
-	/* ISNs whose payload was wrong. They outlive the SYNs that follow on this tuple: else two
-	 * tokens in turn would give the 16-bit hash of either any number of tries. */
-	uint32_t dead[DEAD_MAX];
-};
-
-struct protect {
-	struct table *connections;
-	size_t size;
-	struct guards *guards; /* shared; NULL: none */
-	uint32_t pending;
-};
+enum { EXPIRE_BUDGET = 64 };
 
 static struct table_layout connection_layout(uint32_t capacity)
 {
@@ -48,17 +19,37 @@ static struct table_layout connection_layout(uint32_t capacity)
 	};
 }
 
-struct protect *protect_new(uint32_t capacity, const uint8_t hash_key[static 16], uint64_t now)
+static bool make_holds(struct protect *protect, uint32_t count)
 {
-	struct table_layout layout = connection_layout(capacity);
+	protect->holds = calloc(count + 1, sizeof(*protect->holds));
+	if (protect->holds == NULL)
+		return false;
+	protect->hold_count = count;
+	for (uint32_t slot = count; slot > 0; slot--) {
+		protect->holds[slot - 1].next_free = protect->hold_free;
+		protect->hold_free = slot;
+	}
+	return true;
+}
+
+struct protect *protect_new(const struct protect_options *options,
+			    const uint8_t hash_key[static 16], uint64_t now)
+{
+	struct table_layout layout = connection_layout(options->capacity);
 	struct protect *protect = calloc(1, sizeof(*protect));
-	if (protect == NULL)
+
+	if (protect == NULL || !make_holds(protect, options->holds)) {
+		free(protect);
 		return NULL;
+	}
+	protect->output = options->output;
+	protect->due = UINT64_MAX;
 	protect->size = table_size(&layout);
 	/* Mapped rather than allocated: pages that no connection ever uses cost nothing. */
 	void *memory = mmap(NULL, protect->size, PROT_READ | PROT_WRITE,
 			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (memory == MAP_FAILED) {
+		free(protect->holds);
 		free(protect);
 		return NULL;
 	}
@@ -70,6 +61,10 @@ void protect_free(struct protect *protect)
 {
 	if (protect == NULL)
 		return;
+	for (uint32_t slot = 0; slot < protect->hold_count; slot++)
+		if (protect->holds[slot].used)
+			hold_close(&protect->holds[slot].hold);
+	free(protect->holds);
 	munmap(protect->connections, protect->size);
 	free(protect);
 }
@@ -79,14 +74,8 @@ void protect_use_guards(struct protect *protect, struct guards *guards)
 	protect->guards = guards;
 }
 
-static void decide(struct decision *decision, enum verdict verdict, enum reason reason)
-{
-	decision->verdict = verdict;
-	decision->reason = reason;
-}
-
-static void set_phase(struct protect *protect, struct connection *connection,
-		      enum connection_phase phase, uint32_t timeout, uint64_t now)
+void set_phase(struct protect *protect, struct connection *connection, enum connection_phase phase,
+	       uint32_t timeout, uint64_t now)
 {
 	if (connection->phase == PHASE_PENDING)
 		protect->pending--;
@@ -98,10 +87,11 @@ static void set_phase(struct protect *protect, struct connection *connection,
 	table_touch(protect->connections, connection, now, timeout);
 }
 
-static void bury(struct protect *protect, struct connection *connection, uint64_t now)
+void bury(struct connection *connection)
 {
-	connection->dead[connection->dead_count++] = connection->isn;
-	set_phase(protect, connection, PHASE_DEAD, DEAD_TIMEOUT, now);
+	connection->phase = PHASE_DEAD;
+	if (connection->dead_count < DEAD_MAX)
+		connection->dead[connection->dead_count++] = connection->isn;
 }
 
 /* A tuple that has spoilt as many ISNs as can be remembered gets no other chance. */
@@ -113,10 +103,8 @@ static bool is_dead(const struct connection *connection, uint32_t isn)
 	return connection->dead_count == DEAD_MAX;
 }
 
-/* A wrong check ends it for both sides and for good: what the client sent becomes the RST that the
- * server gets (RFC 9293 3.10.7.4: it must stand exactly at what the server expects next). */
-static void kill_connection(struct segment *segment, uint32_t server_expects, enum reason reason,
-			    struct decision *decision)
+void kill_connection(struct segment *segment, uint32_t server_expects, enum reason reason,
+		     struct decision *decision)
 {
 	decision->peer_sequence = segment->acknowledgement;
 	segment_become_reset(segment, server_expects);
@@ -148,19 +136,22 @@ static bool judge_known_syn(const struct connection *connection, const struct se
 /* Remembers an authorised SYN. Returns false when there is no room and the connection cannot do
  * without: in authentication mode a retransmission is simply judged again. */
 static bool remember(struct protect *protect, struct connection *known,
-		     const struct segment *segment, bool integrity, uint64_t now)
+		     const struct service *service, const struct segment *segment, uint64_t now)
 {
+	bool integrity = service->integrity > 0;
 	struct connection connection = {
 		.isn = segment->sequence,
 		.tsval = segment->tsval,
 		.phase = integrity ? PHASE_PENDING : PHASE_VERIFIED,
 	};
-	uint32_t timeout = integrity ? PENDING_TIMEOUT : VERIFIED_TIMEOUT;
+	uint32_t timeout = integrity ? service_pending_timeout(service) : VERIFIED_TIMEOUT;
 
 	if (known != NULL) {
+		release_hold(protect, known);
 		set_phase(protect, known, connection.phase, timeout, now);
 		known->isn = connection.isn;
 		known->tsval = connection.tsval;
+		known->established = false;
 		return true;
 	}
 	if (table_insert(protect->connections, &segment->tuple, &connection, now, timeout) == NULL)
@@ -199,7 +190,7 @@ static void judge_syn(struct protect *protect, struct segment *segment, struct m
 			decide(decision, VERDICT_CLOSED, reason);
 			return;
 		}
-		if (!remember(protect, known, segment, integrity, now.steady)) {
+		if (!remember(protect, known, service, segment, now.steady)) {
 			decide(decision, VERDICT_CLOSED, REASON_TABLE_FULL);
 			return;
 		}
@@ -211,51 +202,6 @@ static void judge_syn(struct protect *protect, struct segment *segment, struct m
 		segment_strip_payload(segment);
 		decision->modified = true;
 	}
-}
-
-/* The first payload against the hash in the ISN (thesis 3.4). */
-static void judge_payload(struct protect *protect, struct connection *connection,
-			  struct segment *segment, struct moment now, struct decision *decision)
-{
-	const struct service *service = decision->service;
-	const uint8_t *payload = segment->packet->bytes + segment->payload;
-	enum reason reason = REASON_PAYLOAD_WRONG;
-	enum reason token = service_judge_token(service, &segment->tuple, connection->tsval,
-						connection->isn, now.wall, &decision->key);
-
-	if (segment->payload_length < service->integrity) {
-		reason = REASON_PAYLOAD_SHORT;
-	} else if (token != REASON_TOKEN_VALID) {
-		/* Expired or revoked since the SYN. */
-		reason = token;
-	} else {
-		uint16_t hash =
-			token_payload_hash(&decision->key->secret, payload, service->integrity);
-		if (token_equal16(hash, (uint16_t)connection->isn)) {
-			set_phase(protect, connection, PHASE_VERIFIED, VERIFIED_TIMEOUT,
-				  now.steady);
-			decide(decision, VERDICT_VERIFIED, REASON_PAYLOAD_VALID);
-			return;
-		}
-	}
-	bury(protect, connection, now.steady);
-	kill_connection(segment, connection->isn + 1, reason, decision);
-}
-
-static void judge_pending(struct protect *protect, struct connection *connection,
-			  struct segment *segment, struct moment now, struct decision *decision)
-{
-	if (segment->packet->captured < segment->packet->length)
-		decide(decision, VERDICT_DROP, REASON_TRUNCATED);
-	else if (!segment_checksum_valid(segment))
-		decide(decision, VERDICT_DROP, REASON_CHECKSUM_WRONG);
-	else if (segment->payload_length == 0)
-		decide(decision, VERDICT_PENDING, REASON_PENDING_EMPTY);
-	else if (segment->sequence != connection->isn + 1 ||
-		 (segment->flags & (TCP_SYN | TCP_RST)) != 0)
-		decide(decision, VERDICT_DROP, REASON_PAYLOAD_OUT_OF_ORDER);
-	else
-		judge_payload(protect, connection, segment, now, decision);
 }
 
 static void judge_segment(struct protect *protect, struct segment *segment, struct moment now,
@@ -272,6 +218,9 @@ static void judge_segment(struct protect *protect, struct segment *segment, stru
 		judge_pending(protect, connection, segment, now, decision);
 	else if (connection->phase == PHASE_VERIFIED)
 		decide(decision, VERDICT_PASS, REASON_CONNECTION_VERIFIED);
+	else if ((segment->flags & TCP_RST) != 0 && segment->payload_length == 0)
+		/* Maybe our own, on its way to a server on this host. It opens nothing. */
+		decide(decision, VERDICT_PENDING, REASON_CONNECTION_DEAD);
 	else
 		decide(decision, VERDICT_CLOSED, REASON_CONNECTION_DEAD);
 }
@@ -300,6 +249,9 @@ void protect_resolve(struct segment *segment, enum connection_state state,
 		break;
 	case CONNECTION_PENDING:
 		kill_connection(segment, segment->sequence, REASON_PENDING_UNKNOWN, decision);
+		/* An earlier daemon may have acknowledged what the server does not have: the server
+		 * then says what it expects, and protect_reply takes it from there. */
+		decision->keep_entry = decision->service->reassemble;
 		break;
 	default:
 		decide(decision, VERDICT_CLOSED, REASON_NO_CONNECTION);
@@ -307,18 +259,42 @@ void protect_resolve(struct segment *segment, enum connection_state state,
 	}
 }
 
+struct expiry {
+	struct protect *protect;
+	unsigned int count;
+	struct {
+		struct tuple tuple;
+		struct connection connection;
+	} list[EXPIRE_BUDGET];
+};
+
 static void forget(void *context, const struct tuple *tuple, void *value)
 {
-	struct protect *protect = context;
+	struct expiry *expiry = context;
 	const struct connection *connection = value;
 
-	(void)tuple;
-	protect->pending -= connection->phase == PHASE_PENDING;
+	if (connection->phase != PHASE_PENDING)
+		return;
+	expiry->protect->pending--;
+	expiry->list[expiry->count].tuple = *tuple;
+	expiry->list[expiry->count++].connection = *connection;
 }
 
-void protect_expire(struct protect *protect, uint64_t now)
+uint64_t protect_tick(struct protect *protect, uint64_t now)
 {
-	table_expire(protect->connections, now, EXPIRE_BUDGET, forget, protect);
+	struct expiry expiry = {.protect = protect};
+
+	table_expire(protect->connections, now, EXPIRE_BUDGET, forget, &expiry);
+	for (unsigned int i = 0; i < expiry.count; i++)
+		give_up(protect, &expiry.list[i].tuple, &expiry.list[i].connection, now);
+	if (now >= protect->due)
+		tick_holds(protect, now);
+	return protect->due;
+}
+
+uint32_t protect_held(const struct protect *protect)
+{
+	return protect->held;
 }
 
 uint32_t protect_pending(const struct protect *protect)

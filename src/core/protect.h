@@ -10,15 +10,23 @@
 #include "guards.h"
 #include "moment.h"
 #include "packet.h"
+#include "protect_action.h"
 #include "service.h"
 #include "table.h"
 #include "verdict.h"
 
 struct protect;
 
-/* capacity: connections that are remembered between SYN and payload check, and for retransmitted
- * SYNs. hash_key: random bytes. Returns NULL when memory is short. */
-struct protect *protect_new(uint32_t capacity, const uint8_t hash_key[static 16], uint64_t now);
+struct protect_options {
+	uint32_t capacity; /* connections that are remembered between SYN and payload check, and for
+			      retransmitted SYNs */
+	uint32_t holds;    /* of these, how many may have bytes held back at a time */
+	struct protect_output output;
+};
+
+/* hash_key: random bytes. Returns NULL when memory is short. */
+struct protect *protect_new(const struct protect_options *options,
+			    const uint8_t hash_key[static 16], uint64_t now);
 void protect_free(struct protect *protect);
 
 /* Shares guards against guessing and replay, which must outlive it, with other instances. Without
@@ -30,6 +38,11 @@ void protect_use_guards(struct protect *protect, struct guards *guards);
 void protect_judge(struct protect *protect, const struct service_table *services,
 		   struct segment *segment, struct moment now, struct decision *decision);
 
+/* Looks at a segment of a server on its way to the client of a pending connection. It goes on as it
+ * is, or as an RST when nobody knows the connection any more. */
+void protect_reply(struct protect *protect, const struct service_table *services,
+		   struct segment *segment, uint64_t now, struct decision *decision);
+
 /* What conntrack answered after VERDICT_LOOKUP. */
 enum connection_state { CONNECTION_UNKNOWN, CONNECTION_PENDING, CONNECTION_VERIFIED };
 
@@ -37,10 +50,14 @@ enum connection_state { CONNECTION_UNKNOWN, CONNECTION_PENDING, CONNECTION_VERIF
 void protect_resolve(struct segment *segment, enum connection_state state,
 		     struct decision *decision);
 
-/* Forgets what has expired. */
-void protect_expire(struct protect *protect, uint64_t now);
+/* Forgets what has expired, and acknowledges and retransmits what is held back. Returns when it is
+ * to be called next; UINT64_MAX: within a second or so. */
+uint64_t protect_tick(struct protect *protect, uint64_t now);
 
 /* Connections whose payload check is still to come. */
 uint32_t protect_pending(const struct protect *protect);
+
+/* Of these, connections with bytes held back. */
+uint32_t protect_held(const struct protect *protect);
 
 #endif

@@ -32,6 +32,10 @@
 	  "the first segment has fewer bytes than the check needs")                             \
 	X(PAYLOAD_OUT_OF_ORDER, "payload-out-of-order", "payload elsewhere than at ISN + 1")    \
 	X(PAYLOAD_HELD, "payload-held", "held back until all bytes of the check are there")     \
+	X(PAYLOAD_CONFLICT, "payload-conflict", "other bytes than those that were checked")     \
+	X(HOLD_FULL, "hold-full", "no room to hold back the bytes of another connection")       \
+	X(SERVER_REPLY, "server-reply", "what the server says in a pending connection")         \
+	X(PENDING_TIMEOUT, "pending-timeout", "the bytes of the check did not come in time")    \
 	X(PENDING_UNKNOWN, "pending-unknown",                                                   \
 	  "payload check outstanding, but its SYN is forgotten")                                \
 	X(CONNECTION_VERIFIED, "connection-verified", "belongs to a verified connection")       \

@@ -5,6 +5,8 @@
 
 #include "protect.h"
 
+enum { ENGINE_HOLDS = 1024 };
+
 enum outcome { OUTCOME_REFUSED_SYN, OUTCOME_PENDING, OUTCOME_OPENED, OUTCOME_REFUSED_DATA };
 
 /* A connection of the capture. */
@@ -22,16 +24,28 @@ struct replay {
 	size_t room;
 };
 
+/* What the daemon would send of its own is in the capture, or it is not. */
+static void ignore(void *context, const struct protect_action *action)
+{
+	(void)context;
+	(void)action;
+}
+
 struct replay *replay_new(const struct service_table *services, uint32_t capacity)
 {
 	/* Nobody attacks the hash table of a program that reads a file. */
 	static const uint8_t hash_key[16];
+	const struct protect_options options = {
+		.capacity = capacity,
+		.holds = ENGINE_HOLDS,
+		.output = {.act = ignore},
+	};
 	struct replay *replay = calloc(1, sizeof(*replay));
 
 	if (replay == NULL)
 		return NULL;
 	replay->services = services;
-	replay->engine = protect_new(capacity, hash_key, 0);
+	replay->engine = protect_new(&options, hash_key, 0);
 	if (replay->engine == NULL) {
 		free(replay);
 		return NULL;
@@ -94,9 +108,10 @@ static enum outcome outcome_after(enum outcome before, const struct decision *de
 {
 	switch (decision->verdict) {
 	case VERDICT_VERIFIED:
+	case VERDICT_DELIVER:
 		return OUTCOME_OPENED;
 	case VERDICT_PENDING:
-		return OUTCOME_PENDING;
+		return before == OUTCOME_REFUSED_SYN ? OUTCOME_PENDING : before;
 	case VERDICT_RESET:
 		return OUTCOME_REFUSED_DATA;
 	default:
@@ -115,7 +130,7 @@ bool replay_segment(struct replay *replay, struct segment *segment, struct momen
 		syn ? attempt_of_syn(replay, segment) : attempt_of_tuple(replay, &segment->tuple);
 	if (!syn && attempt != NULL && attempt->outcome == OUTCOME_OPENED)
 		return false;
-	protect_expire(replay->engine, now.steady);
+	protect_tick(replay->engine, now.steady);
 	protect_judge(replay->engine, replay->services, segment, now, decision);
 	if (decision->verdict == VERDICT_LOOKUP)
 		protect_resolve(segment, CONNECTION_UNKNOWN, decision);

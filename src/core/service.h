@@ -38,14 +38,32 @@ struct failure_rules {
 
 struct service {
 	char name[NAME_SIZE];
-	uint32_t index;         /* position in the configuration, for counters */
-	uint16_t integrity;     /* bytes of the payload check; 0: authentication mode */
-	const struct key *keys; /* the first is the current one */
-	size_t key_count;       /* at least 1 */
+	uint32_t index;              /* position in the configuration, for counters */
+	uint16_t integrity;          /* bytes of the payload check; 0: authentication mode */
+	bool reassemble;             /* these bytes may come in several segments */
+	uint16_t pending_timeout;    /* seconds from SYN to payload check; 0: the default */
+	uint16_t reassemble_timeout; /* seconds from the first of these segments to the last; 0: the
+					default */
+	const struct key *keys;      /* the first is the current one */
+	size_t key_count;            /* at least 1 */
 	uint32_t replay_window; /* seconds for which a token belongs to its first tuple; 0: any */
 	const struct failure_rules *failures; /* NULL: none */
 	struct tally *tally;                  /* for what no key fits */
 };
+
+enum { DEFAULT_PENDING_TIMEOUT = 300, DEFAULT_REASSEMBLE_TIMEOUT = 10 };
+
+/* In milliseconds. */
+static inline uint32_t service_pending_timeout(const struct service *service)
+{
+	return service->pending_timeout != 0 ? service->pending_timeout * 1000U
+					     : DEFAULT_PENDING_TIMEOUT * 1000U;
+}
+static inline uint32_t service_reassemble_timeout(const struct service *service)
+{
+	return service->reassemble_timeout != 0 ? service->reassemble_timeout * 1000U
+						: DEFAULT_REASSEMBLE_TIMEOUT * 1000U;
+}
 
 /* Finds a service by the destination of a segment. Immutable once built, so threads may share it.
  */

@@ -6,6 +6,7 @@ const char *verdict_word(enum verdict verdict)
 	switch (verdict) {
 	case VERDICT_PASS:
 	case VERDICT_VERIFIED:
+	case VERDICT_DELIVER:
 		return "accept";
 	case VERDICT_PENDING:
 		return "pending";

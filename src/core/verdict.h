@@ -15,6 +15,8 @@ enum verdict {
 	VERDICT_PASS,   /* goes on as it is (as modified), the state of its connection unchanged */
 	VERDICT_VERIFIED, /* goes on, and the kernel forwards the connection from now on */
 	VERDICT_PENDING,  /* goes on, but the payload check is still to come */
+	VERDICT_DELIVER,  /* goes on, the payload check was passed; the connection is verified once
+			     the server has all that was held back */
 	VERDICT_RESET, /* goes on as the RST that the packet was turned into; the other side gets an
 			  RST of our own, and the connection is forgotten */
 	VERDICT_LOOKUP, /* protect: only conntrack knows whether its connection is verified */
@@ -42,6 +44,7 @@ struct decision {
 	const struct destination *destination; /* egress, when known */
 	uint32_t peer_sequence; /* VERDICT_RESET: what the sender of the packet expects next, the
 				   sequence number of the RST that it gets */
+	bool keep_entry;        /* VERDICT_RESET: the kernel shall not forget the connection yet */
 };
 
 /* "accept", "pending", "drop", "reject": the words of logs and JSON. */

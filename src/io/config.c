@@ -25,6 +25,8 @@ enum {
 	DEFAULT_MARK = 0x30000000,
 	DEFAULT_MAX_FLOWS = 262144,
 	MAX_FLOWS_LIMIT = 16777216,
+	DEFAULT_MAX_HELD = 1024,
+	MAX_HELD_LIMIT = 65536,
 	PATH_LIMIT = 4096,
 };
 
@@ -68,6 +70,13 @@ static void read_max_flows(struct reader *reader, const config_setting_t *settin
 	long long value;
 	if (read_integer(reader, setting, 1, MAX_FLOWS_LIMIT, &value))
 		((struct config *)target)->max_flows = (uint32_t)value;
+}
+
+static void read_max_held(struct reader *reader, const config_setting_t *setting, void *target)
+{
+	long long value;
+	if (read_integer(reader, setting, 1, MAX_HELD_LIMIT, &value))
+		((struct config *)target)->max_held = (uint32_t)value;
 }
 
 static void read_manage_ruleset(struct reader *reader, const config_setting_t *setting,
@@ -148,6 +157,7 @@ static const struct field root_fields[] = {
 	{"mark", read_mark, NULL},
 	{"max_flows", read_max_flows, NULL},
 	{"limits", read_limits, NULL},
+	{"max_held", read_max_held, NULL},
 	{"manage_ruleset", read_manage_ruleset, NULL},
 	{"user", read_user, NULL},
 	{"state_directory", read_state_directory, NULL},
@@ -176,6 +186,7 @@ static struct config *config_new(const char *path)
 		.mark = DEFAULT_MARK,
 		.max_flows = DEFAULT_MAX_FLOWS,
 		.failures = default_failure_rules,
+		.max_held = DEFAULT_MAX_HELD,
 		.manage_ruleset = true,
 		.state_directory = strdup("/var/lib/knockgw"),
 		.control_socket = strdup("/run/knockgw/control.sock"),

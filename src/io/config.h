@@ -31,7 +31,6 @@ struct service_config {
 	struct backend *backends; /* at most one per family so far; none: route on or local */
 	size_t backend_count;
 	enum schedule schedule;   /* no effect while a family has one backend at most */
-	bool reassemble;          /* integrity: the first bytes may come in several segments */
 	bool replay_window_given; /* in the file; else it is the default */
 	enum reject reject;
 	uint16_t decoy_port;
@@ -58,6 +57,7 @@ struct config {
 	uint32_t mark;        /* at least two bits */
 	uint32_t max_flows;
 	struct failure_rules failures; /* "limits"; the services refer to it */
+	uint32_t max_held;             /* connections with bytes held back (reassemble) */
 	bool manage_ruleset;
 	char *user;            /* that the daemon becomes; NULL: the default one, if it exists */
 	char *state_directory; /* absolute */

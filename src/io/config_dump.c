@@ -48,8 +48,10 @@ static void dump_service(const struct service_config *service, FILE *stream)
 	for (size_t i = 0; i < service->service.key_count; i++)
 		dump_key(&service->keys[i], i + 1, stream);
 	fprintf(stream, "  integrity: %u, reassemble: %s\n", service->service.integrity,
-		truth(service->reassemble));
+		truth(service->service.reassemble));
 	fprintf(stream, "  replay_window: %" PRIu32 "\n", service->service.replay_window);
+	fprintf(stream, "  pending_timeout: %u, reassemble_timeout: %u\n",
+		service->service.pending_timeout, service->service.reassemble_timeout);
 	for (size_t i = 0; i < service->backend_count; i++)
 		fprintf(stream, "  backend: %s, weight: %u\n",
 			endpoint_format(&service->backends[i].endpoint, text),
@@ -88,6 +90,7 @@ void config_dump(const struct config *config, FILE *stream)
 		config->failures.max_failures, config->failures.back_off,
 		config->failures.max_service_failures, config->failures.ipv4_prefix,
 		config->failures.ipv6_prefix);
+	fprintf(stream, "max_held: %" PRIu32 "\n", config->max_held);
 	fprintf(stream, "manage_ruleset: %s\n", truth(config->manage_ruleset));
 	if (config->user)
 		fprintf(stream, "user: %s\n", config->user);

@@ -6,7 +6,10 @@
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
-enum { DEFAULT_DECOY_PORT = 9 }; /* discard, RFC 863: closed nearly everywhere */
+enum {
+	DEFAULT_DECOY_PORT = 9, /* discard, RFC 863: closed nearly everywhere */
+	USUAL_WINDOW = 60000,   /* in the SYN+ACK of a server that uses window scaling */
+};
 
 /* A service while its group is being read. */
 struct draft {
@@ -53,7 +56,28 @@ static void read_service_integrity(struct reader *reader, const config_setting_t
 static void read_reassemble(struct reader *reader, const config_setting_t *setting, void *target)
 {
 	struct draft *draft = target;
-	read_boolean(reader, setting, &draft->service->reassemble);
+	read_boolean(reader, setting, &draft->service->service.reassemble);
+}
+
+static void read_seconds(struct reader *reader, const config_setting_t *setting, uint16_t *seconds)
+{
+	long long value;
+	if (read_integer(reader, setting, 1, UINT16_MAX, &value))
+		*seconds = (uint16_t)value;
+}
+
+static void read_pending_timeout(struct reader *reader, const config_setting_t *setting,
+				 void *target)
+{
+	struct draft *draft = target;
+	read_seconds(reader, setting, &draft->service->service.pending_timeout);
+}
+
+static void read_reassemble_timeout(struct reader *reader, const config_setting_t *setting,
+				    void *target)
+{
+	struct draft *draft = target;
+	read_seconds(reader, setting, &draft->service->service.reassemble_timeout);
 }
 
 static void read_service_replay_window(struct reader *reader, const config_setting_t *setting,
@@ -148,6 +172,8 @@ static const struct field service_fields[] = {
 	{"integrity", read_service_integrity, NULL},
 	{"reassemble", read_reassemble, NULL},
 	{"replay_window", read_service_replay_window, NULL},
+	{"pending_timeout", read_pending_timeout, NULL},
+	{"reassemble_timeout", read_reassemble_timeout, NULL},
 	{"backends", read_backends, NULL},
 	{"schedule", read_schedule, NULL},
 	{"reject", read_reject, NULL},
@@ -182,12 +208,17 @@ static void check_integrity(struct reader *reader, const config_setting_t *group
 			    const struct service_config *service)
 {
 	const config_setting_t *integrity = config_setting_get_member(group, "integrity");
-	if (service->reassemble)
+	if (service->service.reassemble && service->service.integrity == 0)
 		reader_error(reader, config_setting_get_member(group, "reassemble"),
-			     "found true, expected false: collecting the bytes of the check from "
-			     "several segments is not supported yet");
-	if (integrity)
+			     "found true without integrity, expected integrity = N, the bytes that "
+			     "are to be reassembled");
+	if (integrity && !service->service.reassemble)
 		warn_of_long_check(reader, integrity, service->service.integrity);
+	else if (integrity && service->service.integrity > USUAL_WINDOW)
+		reader_warning(reader, integrity,
+			       "found %u, which does not fit the window that a server usually "
+			       "opens with, expected at most %d",
+			       service->service.integrity, USUAL_WINDOW);
 }
 
 static void combine_endpoints(struct reader *reader, const struct draft *draft)
@@ -206,6 +237,8 @@ static void read_service(struct reader *reader, const config_setting_t *group,
 {
 	struct draft draft = {.service = service};
 	service->decoy_port = DEFAULT_DECOY_PORT;
+	service->service.pending_timeout = DEFAULT_PENDING_TIMEOUT;
+	service->service.reassemble_timeout = DEFAULT_REASSEMBLE_TIMEOUT;
 	service->line = config_setting_source_line(group);
 	read_group(reader, group, service_fields, COUNT_OF(service_fields), &draft);
 	set_replay_window(service);

@@ -65,6 +65,23 @@ static struct nf_conntrack *make_tuple(const struct tuple *tuple)
 	return ct;
 }
 
+static void read_reply(const struct nf_conntrack *ct, struct tuple *tuple)
+{
+	bool ipv4 = nfct_get_attr_u8(ct, ATTR_L3PROTO) == AF_INET;
+	const void *source = nfct_get_attr(ct, ipv4 ? ATTR_REPL_IPV4_SRC : ATTR_REPL_IPV6_SRC);
+	const void *destination = nfct_get_attr(ct, ipv4 ? ATTR_REPL_IPV4_DST : ATTR_REPL_IPV6_DST);
+
+	*tuple = (struct tuple){.source.family = ipv4 ? FAMILY_IPV4 : FAMILY_IPV6};
+	tuple->destination.family = tuple->source.family;
+	if (source != NULL)
+		memcpy(tuple->source.address, source, family_address_length(tuple->source.family));
+	if (destination != NULL)
+		memcpy(tuple->destination.address, destination,
+		       family_address_length(tuple->source.family));
+	tuple->source.port = ntohs(nfct_get_attr_u16(ct, ATTR_REPL_PORT_SRC));
+	tuple->destination.port = ntohs(nfct_get_attr_u16(ct, ATTR_REPL_PORT_DST));
+}
+
 static int read_entry(const struct nlmsghdr *message, void *context)
 {
 	struct conntrack_entry *entry = context;
@@ -75,6 +92,7 @@ static int read_entry(const struct nlmsghdr *message, void *context)
 	if (nfct_nlmsg_parse(message, ct) == 0 && entry != NULL) {
 		entry->mark = nfct_get_attr_u32(ct, ATTR_MARK);
 		entry->status = nfct_get_attr_u32(ct, ATTR_STATUS);
+		read_reply(ct, &entry->reply);
 	}
 	nfct_destroy(ct);
 	return MNL_CB_OK;
@@ -103,8 +121,9 @@ static int await_answer(struct conntrack *conntrack, struct conntrack_entry *ent
 	}
 }
 
-static int ask(struct conntrack *conntrack, const struct tuple *tuple, uint16_t type,
-	       struct conntrack_entry *entry)
+/* The mark is part of the request where its mask is not 0. */
+static int ask(struct conntrack *conntrack, const struct tuple *tuple, uint16_t type, uint32_t mark,
+	       uint32_t mask, struct conntrack_entry *entry)
 {
 	char buffer[1024];
 	struct nf_conntrack *ct = make_tuple(tuple);
@@ -120,6 +139,10 @@ static int ask(struct conntrack *conntrack, const struct tuple *tuple, uint16_t 
 	general->version = NFNETLINK_V0;
 	int built = nfct_nlmsg_build(message, ct);
 	nfct_destroy(ct);
+	if (mask != 0) {
+		mnl_attr_put_u32(message, CTA_MARK, htonl(mark));
+		mnl_attr_put_u32(message, CTA_MARK_MASK, htonl(mask));
+	}
 	if (built < 0 || mnl_socket_sendto(conntrack->socket, message, message->nlmsg_len) < 0)
 		return -1;
 	return await_answer(conntrack, entry);
@@ -129,14 +152,20 @@ int conntrack_lookup(struct conntrack *conntrack, const struct tuple *original,
 		     struct conntrack_entry *entry)
 {
 	*entry = (struct conntrack_entry){0};
-	if (ask(conntrack, original, IPCTNL_MSG_CT_GET, entry) >= 0)
+	if (ask(conntrack, original, IPCTNL_MSG_CT_GET, 0, 0, entry) >= 0)
 		return 1;
 	return errno == ENOENT ? 0 : -1;
 }
 
+int conntrack_mark(struct conntrack *conntrack, const struct tuple *original, uint32_t value,
+		   uint32_t mask)
+{
+	return ask(conntrack, original, IPCTNL_MSG_CT_NEW, value, mask, NULL) >= 0 ? 0 : -1;
+}
+
 int conntrack_delete(struct conntrack *conntrack, const struct tuple *original)
 {
-	if (ask(conntrack, original, IPCTNL_MSG_CT_DELETE, NULL) >= 0 || errno == ENOENT)
+	if (ask(conntrack, original, IPCTNL_MSG_CT_DELETE, 0, 0, NULL) >= 0 || errno == ENOENT)
 		return 0;
 	return -1;
 }

@@ -15,7 +15,8 @@ void conntrack_close(struct conntrack *conntrack);
 
 struct conntrack_entry {
 	uint32_t mark;
-	uint32_t status; /* enum ip_conntrack_status */
+	uint32_t status;    /* enum ip_conntrack_status */
+	struct tuple reply; /* of the other direction: server -> client, before NAT is undone */
 };
 
 /* Looks up a TCP connection by its original direction: the client's tuple as it stood on the wire.
@@ -23,6 +24,11 @@ struct conntrack_entry {
  * answer within a second. */
 int conntrack_lookup(struct conntrack *conntrack, const struct tuple *original,
 		     struct conntrack_entry *entry);
+
+/* Gives the bits of mask in the mark of a connection that value. Returns 0, or -1 with errno set,
+ * ENOENT when there is no such connection. */
+int conntrack_mark(struct conntrack *conntrack, const struct tuple *original, uint32_t value,
+		   uint32_t mask);
 
 /* Forgets a connection. Returns 0, also when there is none, or -1 with errno set. */
 int conntrack_delete(struct conntrack *conntrack, const struct tuple *original);

@@ -80,10 +80,16 @@ int inject_packet(struct inject *inject, const uint8_t *bytes, size_t length)
 	return sendto(fd, bytes, length, 0, to, to_length) == (ssize_t)length ? 0 : -1;
 }
 
+int inject_plan(struct inject *inject, const struct segment_plan *plan)
+{
+	uint8_t bytes[SEGMENT_HEADERS_MAX + INJECT_PAYLOAD_MAX];
+
+	return inject_packet(inject, bytes, segment_build(plan, bytes, sizeof(bytes)));
+}
+
 int inject_segment(struct inject *inject, const struct tuple *tuple, uint32_t sequence,
 		   uint32_t acknowledgement, uint8_t flags)
 {
-	uint8_t bytes[SEGMENT_HEADERS_MAX];
 	const struct segment_plan plan = {
 		.tuple = *tuple,
 		.sequence = sequence,
@@ -93,5 +99,5 @@ int inject_segment(struct inject *inject, const struct tuple *tuple, uint32_t se
 		.dont_fragment = true,
 	};
 
-	return inject_packet(inject, bytes, segment_build(&plan, bytes, sizeof(bytes)));
+	return inject_plan(inject, &plan);
 }

@@ -91,6 +91,7 @@ struct protect_role *protect_role_start(const struct config *config, struct inte
 			.marks = marks_from_mask(config->mark),
 			.capacity = config->max_flows / config->queue_count + 1,
 			.guards = new_guards(config),
+			.holds = (config->max_held + config->queue_count - 1) / config->queue_count,
 			.unknown = counters_unknown(counters, ROLE_PROTECT),
 		};
 		if (start_workers(role, config, error))

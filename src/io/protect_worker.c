@@ -20,21 +20,30 @@ struct protect_worker {
 	struct protect_counters counters;
 };
 
+static void act(void *context, const struct protect_action *action);
+
 struct protect_worker *protect_worker_new(const struct protect_setup *setup, unsigned int number)
 {
 	uint8_t hash_key[16];
 	struct protect_worker *protect = calloc(1, sizeof(*protect));
+	const struct protect_options options = {
+		.capacity = setup->capacity,
+		.holds = setup->holds,
+		.output = {.act = act, .context = protect},
+	};
 
 	if (protect == NULL)
 		return NULL;
 	protect->setup = setup;
 	protect->number = number;
 	if (getrandom(hash_key, sizeof(hash_key), 0) == (ssize_t)sizeof(hash_key))
-		protect->engine = protect_new(setup->capacity, hash_key, worker_now());
+		protect->engine = protect_new(&options, hash_key, worker_now());
 	protect->conntrack = conntrack_open();
 	if (protect->engine != NULL)
 		protect_use_guards(protect->engine, setup->guards);
-	protect->inject = inject_open(setup->marks.verified);
+	/* Both bits: no connection that we answer for has this mark, so a rule that copies the mark
+	 * of a connection to its packets cannot make others look like ours. */
+	protect->inject = inject_open(setup->marks.refused);
 	if (protect->engine != NULL && protect->conntrack != NULL && protect->inject != NULL)
 		return protect;
 	int error = errno;
@@ -100,6 +109,7 @@ static uint32_t mark_of(const struct marks *marks, uint32_t mark, enum verdict v
 	case VERDICT_PASS:
 		return others | marks->verified;
 	case VERDICT_PENDING:
+	case VERDICT_DELIVER:
 	case VERDICT_RESET:
 		return others | marks->pending;
 	default:
@@ -114,7 +124,7 @@ static void log_decision(const struct protect_worker *protect, const struct queu
 		[VERDICT_CLOSED] = "refused",   [VERDICT_DROP] = "dropped",
 		[VERDICT_PASS] = "passed",      [VERDICT_VERIFIED] = "verified",
 		[VERDICT_PENDING] = "pending",  [VERDICT_RESET] = "reset",
-		[VERDICT_LOOKUP] = "looked-up",
+		[VERDICT_LOOKUP] = "looked-up", [VERDICT_DELIVER] = "verified",
 	};
 	bool routine = decision->verdict == VERDICT_PASS || decision->verdict == VERDICT_PENDING ||
 		       decision->verdict == VERDICT_DROP;
@@ -177,8 +187,90 @@ static void count(const struct protect_worker *protect, const struct decision *d
 	else if (decision->service != NULL)
 		tally = decision->service->tally;
 	tally_count(tally, protect->number, decision->verdict, decision->reason);
-	if (decision->key != NULL && decision->verdict == VERDICT_VERIFIED)
+	if (decision->key != NULL &&
+	    (decision->verdict == VERDICT_VERIFIED || decision->verdict == VERDICT_DELIVER))
 		tally_use(tally, protect->number, wall);
+}
+
+/* An RST in the server's name takes the server's way, so that NAT and the administrator's rules see
+ * what they would see from the server. */
+static void send_to_client(struct protect_worker *protect, const struct tuple *client,
+			   const struct segment_plan *plan)
+{
+	struct segment_plan own = *plan;
+	struct conntrack_entry entry;
+
+	/* An acknowledgement of ours is not tracked (see "answers_local"). */
+	if ((plan->flags & TCP_RST) != 0 &&
+	    conntrack_lookup(protect->conntrack, client, &entry) > 0)
+		own.tuple = entry.reply;
+	inject_plan(protect->inject, &own);
+}
+
+/* What the engine wants done without a packet to judge. */
+static void log_action(struct protect_worker *protect, const struct protect_action *action)
+{
+	const struct service *service =
+		service_table_find(protect->setup->services, &action->tuple.destination);
+	bool verified = action->kind == PROTECT_VERIFY;
+	char source[ENDPOINT_TEXT_SIZE];
+	char destination[ENDPOINT_TEXT_SIZE];
+
+	log_event(verified ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO, verified ? "delivered" : "reset",
+		  "service=%s source=%s destination=%s reason=%s",
+		  service != NULL ? service->name : "-",
+		  endpoint_format(&action->tuple.source, source),
+		  endpoint_format(&action->tuple.destination, destination),
+		  reason_word(action->reason));
+	if (verified)
+		return;
+	counter_add(&protect->counters.resets, 1);
+	tally_count(service != NULL ? service->tally : protect->setup->unknown, protect->number,
+		    VERDICT_RESET, action->reason);
+}
+
+static void act(void *context, const struct protect_action *action)
+{
+	struct protect_worker *protect = context;
+	const struct marks *marks = &protect->setup->marks;
+
+	switch (action->kind) {
+	case PROTECT_TO_CLIENT:
+		send_to_client(protect, &action->tuple, action->plan);
+		return;
+	case PROTECT_TO_SERVER:
+		inject_plan(protect->inject, action->plan);
+		return;
+	case PROTECT_VERIFY:
+		conntrack_mark(protect->conntrack, &action->tuple, marks->verified, marks->mask);
+		break;
+	case PROTECT_FORGET:
+		conntrack_delete(protect->conntrack, &action->tuple);
+		break;
+	}
+	log_action(protect, action);
+}
+
+/* The other half of VERDICT_RESET: an RST for whom the packet came from. client: the tuple of the
+ * client's direction. */
+static void reset_sender(struct protect_worker *protect, const struct tuple *client, bool reply,
+			 const struct decision *decision)
+{
+	const struct segment_plan plan = {
+		.tuple = reply ? *client : tuple_reverse(client),
+		.sequence = decision->peer_sequence,
+		.flags = TCP_RST,
+		.hop_limit = 64,
+		.dont_fragment = true,
+	};
+
+	if (reply)
+		inject_plan(protect->inject, &plan);
+	else
+		send_to_client(protect, client, &plan);
+	if (!decision->keep_entry)
+		conntrack_delete(protect->conntrack, client);
+	counter_add(&protect->counters.resets, 1);
 }
 
 /* Gives the verdict to the kernel. */
@@ -186,6 +278,7 @@ static void carry_out(struct protect_worker *protect, struct worker *worker,
 		      const struct queue_packet *queued, const struct segment *segment,
 		      const struct tuple *tuple, const struct decision *decision)
 {
+	bool reply = queued->hook == NF_INET_POST_ROUTING;
 	uint32_t mark = mark_of(&protect->setup->marks, queued->mark, decision->verdict);
 	struct queue *queue = worker_queue(worker);
 
@@ -194,17 +287,15 @@ static void carry_out(struct protect_worker *protect, struct worker *worker,
 		queue_verdict(queue, queued->id, NF_DROP, NULL, NULL, 0);
 		return;
 	}
-	queue_verdict(queue, queued->id, NF_ACCEPT, &mark,
+	queue_verdict(queue, queued->id, NF_ACCEPT, reply ? NULL : &mark,
 		      decision->modified ? segment->packet->bytes : NULL,
 		      decision->modified ? segment->packet->length : 0);
 	if (decision->verdict != VERDICT_RESET)
 		return;
 	/* The RST needs the entry for NAT, so it must be through before the entry goes. */
-	struct tuple back = tuple_reverse(tuple);
+	struct tuple client = reply ? tuple_reverse(tuple) : *tuple;
 	queue_flush(queue);
-	inject_segment(protect->inject, &back, decision->peer_sequence, 0, TCP_RST);
-	conntrack_delete(protect->conntrack, tuple);
-	counter_add(&protect->counters.resets, 1);
+	reset_sender(protect, &client, reply, decision);
 }
 
 /* Which service was meant is not known: the ports are what cannot be read. */
@@ -257,8 +348,12 @@ static void judge_packet(void *context, struct worker *worker, struct queue_pack
 		return;
 	}
 	struct tuple tuple = segment.tuple;
-	protect_judge(protect->engine, protect->setup->services, &segment, worker_moment(worker),
-		      &decision);
+	if (queued->hook == NF_INET_POST_ROUTING)
+		protect_reply(protect->engine, protect->setup->services, &segment,
+			      worker_time(worker), &decision);
+	else
+		protect_judge(protect->engine, protect->setup->services, &segment,
+			      worker_moment(worker), &decision);
 	if (decision.verdict == VERDICT_LOOKUP)
 		protect_resolve(&segment, look_up(protect, &tuple), &decision);
 	else if (known_tuple)
@@ -273,10 +368,13 @@ static uint64_t tick(void *context, struct worker *worker)
 {
 	struct protect_worker *protect = context;
 
-	protect_expire(protect->engine, worker_time(worker));
+	uint64_t due = protect_tick(protect->engine, worker_time(worker));
+
 	atomic_store_explicit(&protect->counters.pending, protect_pending(protect->engine),
 			      memory_order_relaxed);
-	return UINT64_MAX;
+	atomic_store_explicit(&protect->counters.held, protect_held(protect->engine),
+			      memory_order_relaxed);
+	return due;
 }
 
 struct worker_callbacks protect_worker_callbacks(struct protect_worker *protect)

@@ -24,13 +24,16 @@ struct protect_setup {
 	struct marks marks;
 	uint32_t capacity;     /* connections that one worker remembers */
 	struct guards *guards; /* shared, against guessing and replay */
+	uint32_t holds;        /* of these, how many may have bytes held back */
 	struct tally *unknown; /* for packets of no service */
 };
 
 /* What a worker did besides what struct tally counts; readable from any thread. */
 struct protect_counters {
 	_Atomic uint64_t pending;   /* connections whose payload check is still to come */
-	_Atomic uint64_t resets;    /* connections that failed the payload check */
+	_Atomic uint64_t held;      /* of these, connections with bytes held back */
+	_Atomic uint64_t resets;    /* connections that failed the payload check, or ran out of time
+				     */
 	_Atomic uint64_t leftovers; /* stale conntrack entries in the way of an authorised SYN */
 	_Atomic uint64_t source_alarms;  /* prefixes that exceeded max_failures */
 	_Atomic uint64_t service_alarms; /* times that a service exceeded max_service_failures */

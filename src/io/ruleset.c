@@ -259,7 +259,7 @@ static void write_probe_sets(FILE *stream, const struct decoy_pairs *pairs)
 }
 
 /* Answers of a decoy port to a remembered probe get the service's port back. */
-static void write_restore(FILE *stream, const struct decoy_pairs *pairs)
+static void write_restore(FILE *stream, const struct decoy_pairs *pairs, const struct marks *marks)
 {
 	fputs("\tchain restore {\n", stream);
 	for (size_t i = 0; i < pairs->count; i++) {
@@ -279,9 +279,18 @@ static void write_restore(FILE *stream, const struct decoy_pairs *pairs)
 	      "\t}\n\n"
 	      "\tchain answers_local {\n"
 	      "\t\ttype filter hook output priority raw; policy accept;\n"
-	      "\t\ttcp flags & rst == rst goto restore\n"
-	      "\t}\n\n",
+	      "\t\ttcp flags & rst == rst goto restore\n",
 	      stream);
+	/* Our acknowledgements of held bytes: conntrack would take an RST at what the server really
+	 * expects for an old one. */
+	FOR_EACH_FAMILY(family)
+	{
+		fprintf(stream,
+			"\t\tmeta mark & 0x%08x == 0x%08x %s saddr . tcp sport @services%s "
+			"notrack\n",
+			marks->mask, marks->refused, family->header, family->digit);
+	}
+	fputs("\t}\n\n", stream);
 }
 
 static void write_decoy_chains(FILE *stream, const struct decoy_pairs *pairs)
@@ -462,6 +471,27 @@ static void write_guard(FILE *stream, const struct decoy_pairs *pairs, const str
 		marks->refused, marks->mask, marks->verified, ~marks->mask);
 }
 
+/* What a server says in a pending connection tells how much of the held bytes it has got. What
+ * comes from us has both bits in its mark, which no pending connection has. */
+static void write_replies(FILE *stream, const struct config *config, const struct marks *marks)
+{
+	bool wanted = false;
+
+	FOR_EACH_SERVICE(config, service)
+	{
+		wanted = wanted || service->service.reassemble;
+	}
+	fputs("\tchain replies {\n"
+	      "\t\ttype filter hook postrouting priority srcnat + 50; policy accept;\n",
+	      stream);
+	if (wanted)
+		fprintf(stream,
+			"\t\tct direction reply ct mark & 0x%08x == 0x%08x meta mark & 0x%08x != "
+			"0x%08x goto ask\n",
+			marks->mask, marks->pending, marks->mask, marks->mask);
+	fputs("\t}\n\n", stream);
+}
+
 static void write_queue_chains(FILE *stream, const struct config *config, bool native_queue)
 {
 	struct queue_chain chains[QUEUE_CHAINS_MAX];
@@ -498,11 +528,12 @@ static void write_protect_role(FILE *stream, const struct config *config, const 
 		write_collection(stream, config, family, "map", "settle", "verdict", every_service,
 				 write_refusal);
 	}
-	write_restore(stream, &pairs);
+	write_restore(stream, &pairs, marks);
 	write_protect(stream, marks);
 	write_settle(stream, marks);
 	write_balance(stream, marks);
 	write_guard(stream, &pairs, marks);
+	write_replies(stream, config, marks);
 	free(pairs.list);
 }
 

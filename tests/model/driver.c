@@ -113,7 +113,7 @@ static void print_answer(const struct decision *decision, const struct packet *p
 		[VERDICT_CLOSED] = "closed",   [VERDICT_DROP] = "drop",
 		[VERDICT_PASS] = "pass",       [VERDICT_VERIFIED] = "verified",
 		[VERDICT_PENDING] = "pending", [VERDICT_RESET] = "reset",
-		[VERDICT_LOOKUP] = "lookup",
+		[VERDICT_LOOKUP] = "lookup",   [VERDICT_DELIVER] = "deliver",
 	};
 
 	printf("%s %08x ", words[decision->verdict], decision->peer_sequence);

@@ -93,6 +93,9 @@ class Protect:
             return {"not-asked"}, None  # the kernel forwards it on its mark
         if segment.tuple in self.pending:
             return self.judge_pending(segment)
+        if segment.flags & RST and not segment.payload and \
+                any(key == segment.tuple for key, _ in self.dead):
+            return {"closed", "pending"}, segment  # nobody answers an RST, and it opens nothing
         return {"closed"}, segment
 
     def judge_syn(self, segment, length, secrets):

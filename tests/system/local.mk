@@ -11,6 +11,7 @@ EXTRA_DIST += \
 	tests/system/demo.py \
 	tests/system/egress_net.py \
 	tests/system/kernel.py \
+	tests/system/integrity_net.py \
 	tests/system/knock_client.py \
 	tests/system/lab.py \
 	tests/system/probe.py \
@@ -27,6 +28,7 @@ EXTRA_DIST += \
 	tests/system/test_protect.py \
 	tests/system/test_queue_kinds.py \
 	tests/system/test_replay.py \
+	tests/system/test_reassemble.py \
 	tests/system/test_snippets.py \
 	tests/system/topology.py
 EXTRA_DIST += tests/qemu

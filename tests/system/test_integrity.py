@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Integrity mode of the protect role: no byte reaches the application before the first N are
-checked. Segment by segment, with a client that does what no kernel would."""
+checked. Segment by segment, with a client that does what no kernel would.
+
+The network is that of topology.Direct: client, gateway with knockgw, server."""
 import os
-import select
 import subprocess
 
 import pytest
 
 import knock_client
-from lab import KNOCKCTL, PYTHON, SOURCE, Daemon, wait_until
+from integrity_net import (DEAD, FAMILIES, N, PORT, RIGHT, SECRET, THANKS, WRONG, IntegrityNet,
+                           expect_open)
+from lab import KNOCKCTL, PYTHON, SOURCE, wait_until
 from topology import Direct
 
-N, PORT, SECRET = 16, 7000, "integrity secret"
-RIGHT = b"sixteen bytes ok and then some more"
-WRONG = b"sixteen bytes no and then some more"
 CONFIG = f"""services = (
   {{ name = "app"; address = [ "10.3.0.2", "fd03::2" ]; port = {PORT}; secret = "{SECRET}";
     integrity = {N}; }},
@@ -24,96 +24,11 @@ CONFIG = f"""services = (
 queues = {{ first = 40; count = 2; }};
 log = {{ level = "debug"; }};
 """
-# Tells on standard output what the application sees of each connection.
-APPLICATION = """
-import socket, sys, threading
-listener = socket.socket(socket.AF_INET6)
-listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-listener.setsockopt(socket.SOL_TCP, socket.TCP_FASTOPEN, 16)
-listener.bind(('::', int(sys.argv[1])))
-listener.listen()
-print('ready', flush=True)
-def serve(peer):
-    data = b''
-    try:
-        while part := peer.recv(65536):
-            data += part
-            print('bytes', part.hex(), flush=True)
-            peer.sendall(b'thanks')
-        print('end', flush=True)
-    except OSError as error:
-        print(type(error).__name__, flush=True)
-while True:
-    threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
-"""
-
-
-class Net(Direct):
-    def __init__(self, lab):
-        super().__init__(lab)
-        self.lab = lab
-        self.next_port = 30000
-        self.unread = ""
-        # Sockets of the raw client do not exist for its kernel.
-        self.client.nft("""table inet quiet { chain out { type filter hook output priority 0;
-            tcp sport >= 30000 tcp sport < 31000 tcp flags & rst == rst tcp window != 65000 drop; }; }""")
-        self.application = self.server.start([PYTHON, "-c", APPLICATION, PORT],
-                                             stdout=subprocess.PIPE)
-        assert self.seen() == "ready"
-        self.daemon = Daemon(lab, self.gateway, CONFIG).start()
-
-    def raw(self, script, family=0, payload=RIGHT, address=None):
-        """Runs a script of raw_client.py with the ISN for that payload."""
-        address = address or Direct.SERVER[family]
-        isn = knock_client.token(KNOCKCTL, SECRET, address, PORT, payload[:N])
-        self.next_port += 1
-        setup = f"RIGHT, WRONG, N = {RIGHT!r}, {WRONG!r}, {N}\n"
-        return self.client.run([PYTHON, SOURCE / "tests/system/raw_client.py", address,
-                                Direct.CLIENT[family], PORT, self.next_port, f"{isn:08x}"],
-                               input=setup + script).stdout
-
-    def seen(self):
-        """The next thing that the application has seen; None when nothing happens."""
-        while "\n" not in self.unread:
-            if not select.select([self.application.stdout], [], [], 10)[0]:
-                return None
-            more = os.read(self.application.stdout.fileno(), 65536).decode()
-            assert more, "the application has ended"
-            self.unread += more
-        line, self.unread = self.unread.split("\n", 1)
-        return line
-
-    def bytes_seen(self, count):
-        data = b""
-        while len(data) < count:
-            line = self.seen()
-            assert line and line.startswith("bytes "), line
-            hexadecimal = line.split()[1]
-            data += bytes.fromhex(hexadecimal)
-        return data
-
-    def tracked(self, source_port):
-        return self.gateway.run(["conntrack", "-L", "-p", "tcp", "--sport", source_port],
-                                check=False).stdout
-
-    def sockets(self):
-        said = self.server.run(["ss", "-Hant", "sport", "=", f":{PORT}"]).stdout
-        return "".join(line for line in said.splitlines() if not line.startswith("LISTEN"))
 
 
 @pytest.fixture
 def net(lab):
-    return Net(lab)
-
-
-def expect_open(net, said, data=RIGHT):
-    assert said.endswith("thanks\n"), said + net.daemon.log()
-    assert net.bytes_seen(len(data)) == data
-
-
-FAMILIES = pytest.mark.parametrize("family", [0, 1], ids=["IPv4", "IPv6"])
-THANKS = "\nanswer = c.wait('P')\nprint('thanks' if answer and bytes(answer.payload) == b'thanks' else answer)"
-DEAD = "\nanswer = c.wait('R')\nprint('reset' if answer else 'silence')"
+    return IntegrityNet(lab, CONFIG)
 
 
 @FAMILIES

@@ -15,6 +15,7 @@ check_PROGRAMS += \
 	tests/unit/test-event-ring \
 	tests/unit/test-guards \
 	tests/unit/test-histogram \
+	tests/unit/test-hold \
 	tests/unit/test-icmp-quote \
 	tests/unit/test-limit \
 	tests/unit/test-log-line \
@@ -23,6 +24,7 @@ check_PROGRAMS += \
 	tests/unit/test-protect \
 	tests/unit/test-queue \
 	tests/unit/test-replay-guard \
+	tests/unit/test-reassemble \
 	tests/unit/test-ruleset \
 	tests/unit/test-seccomp \
 	tests/unit/test-secret \
@@ -57,6 +59,7 @@ tests_unit_test_egress_SOURCES = tests/unit/packet_maker.h tests/unit/test_egres
 tests_unit_test_event_ring_SOURCES = tests/unit/test_event_ring.c
 tests_unit_test_guards_SOURCES = tests/unit/test_guards.c
 tests_unit_test_histogram_SOURCES = tests/unit/test_histogram.c
+tests_unit_test_hold_SOURCES = tests/unit/test_hold.c
 tests_unit_test_icmp_quote_SOURCES = tests/unit/packet_maker.h tests/unit/test_icmp_quote.c
 tests_unit_test_limit_SOURCES = tests/unit/test_limit.c
 tests_unit_test_log_line_SOURCES = tests/unit/test_log_line.c
@@ -66,6 +69,7 @@ tests_unit_test_packet_SOURCES = tests/unit/packet_maker.h tests/unit/test_packe
 tests_unit_test_protect_SOURCES = tests/unit/test_protect.c
 tests_unit_test_queue_SOURCES = tests/unit/test_queue.c
 tests_unit_test_replay_guard_SOURCES = tests/unit/test_replay_guard.c
+tests_unit_test_reassemble_SOURCES = tests/unit/test_reassemble.c
 tests_unit_test_ruleset_SOURCES = tests/unit/test_ruleset.c
 tests_unit_test_seccomp_SOURCES = tests/unit/test_seccomp.c
 tests_unit_test_secret_SOURCES = tests/unit/test_secret.c

@@ -52,8 +52,10 @@ static void set_up(void)
 	world.table = service_table_new(rows, 3);
 	world.guards = guards_new(1024, hash_key);
 	world.now = (struct moment){.steady = START, .wall = 1700000000};
+	const struct protect_options options = {.capacity = 1024};
+
 	for (size_t i = 0; i < 2; i++) {
-		world.engines[i] = protect_new(1024, hash_key, START);
+		world.engines[i] = protect_new(&options, hash_key, START);
 		protect_use_guards(world.engines[i], world.guards);
 	}
 }

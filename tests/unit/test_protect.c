@@ -29,9 +29,39 @@ struct world {
 
 static struct world world;
 
+/* What the engine did of its own. */
+enum { ACTIONS = 64 };
+
+static struct noted {
+	struct protect_action action;
+	struct segment_plan plan;
+	uint8_t payload[2048];
+} actions[ACTIONS];
+static size_t action_count;
+
+static void note_action(void *context, const struct protect_action *action)
+{
+	struct noted *noted = &actions[action_count++];
+
+	(void)context;
+	ck_assert_uint_le(action_count, ACTIONS);
+	noted->action = *action;
+	if (action->plan == NULL)
+		return;
+	noted->plan = *action->plan;
+	ck_assert_uint_le(noted->plan.payload_length, sizeof(noted->payload));
+	if (noted->plan.payload_length > 0)
+		memcpy(noted->payload, noted->plan.payload, noted->plan.payload_length);
+}
+
 static void set_up(void)
 {
 	const uint8_t hash_key[16] = {9};
+	const struct protect_options options = {
+		.capacity = 16,
+		.holds = 2,
+		.output = {.act = note_action},
+	};
 	const struct service_row rows[] = {
 		{make_endpoint("192.0.2.1", 22), &services[0]},
 		{make_endpoint("2001:db8::1", 22), &services[1]},
@@ -42,7 +72,7 @@ static void set_up(void)
 	secret_from_bytes(&keys[1].secret, (const uint8_t *)"old", 3, &truncated);
 	strcpy(keys[0].name, "1");
 	strcpy(keys[1].name, "2");
-	world.engine = protect_new(16, hash_key, START);
+	world.engine = protect_new(&options, hash_key, START);
 	world.table = service_table_new(rows, 2);
 	world.now = START;
 	world.wall = WALL;
@@ -272,7 +302,7 @@ START_TEST(dead_stays_dead)
 		}
 	}
 	world.now += 301 * SECOND;
-	protect_expire(world.engine, world.now);
+	protect_tick(world.engine, world.now);
 	judge_plan(plan_to(true, TCP_SYN, integrity_isn(&keys[0]), 0), VERDICT_PENDING,
 		   REASON_TOKEN_VALID);
 }
@@ -305,7 +335,7 @@ START_TEST(full_table_opens_nothing_unchecked)
 		   REASON_TOKEN_VALID);
 	/* Those that never send anything are forgotten. */
 	world.now += 310 * SECOND;
-	protect_expire(world.engine, world.now);
+	protect_tick(world.engine, world.now);
 	ck_assert_uint_eq(protect_pending(world.engine), 0);
 	judge_plan(plan_to(true, TCP_SYN, isn, 0), VERDICT_PENDING, REASON_TOKEN_VALID);
 }

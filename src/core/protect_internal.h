@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the files of the protect engine share. */
+#ifndef KNOCKGW_CORE_PROTECT_INTERNAL_H
+#define KNOCKGW_CORE_PROTECT_INTERNAL_H
+
+#include "hold.h"
+#include "protect.h"
+
+/* A SYN may be sent again for 127 seconds (tcp_syn_retries = 6); a failed connection must outlive
+ * every copy of its SYN. */
+enum {
+	VERIFIED_TIMEOUT = 130 * 1000,
+	DEAD_TIMEOUT = 300 * 1000,
+	DELIVERY_TIMEOUT = 30 * 1000, /* for the server to acknowledge reassembled bytes */
+	DEAD_MAX = 4,                 /* ISNs that one tuple may spoil */
+};
+
+enum connection_phase { PHASE_PENDING = 1, PHASE_VERIFIED, PHASE_DEAD };
+
+struct connection {
+	uint32_t isn;
+	uint32_t tsval; /* of the SYN: the key is found again with it, so that a reload may revoke
+			   it */
+	uint32_t acknowledgement;  /* the client's latest: an RST for it must stand there */
+	uint32_t hold;             /* slot + 1 while bytes are held back; 0: none */
+	struct server_view server; /* kept for services that reassemble */
+	uint8_t phase;
+	uint8_t established; /* the client has acknowledged something */
+	uint8_t dead_count;
+	uint8_t reserved;
+	/* ISNs whose payload was wrong. They outlive the SYNs that follow on this tuple: else two
+	 * tokens in turn would give the 16-bit hash of either any number of tries. */
+	uint32_t dead[DEAD_MAX];
+};
+
+struct hold_slot {
+	struct hold hold;
+	uint32_t next_free; /* slot + 1 */
+	bool used;
+};
+
+struct protect {
+	struct table *connections;
+	size_t size;
+	uint32_t pending;
+	struct guards *guards; /* shared; NULL: none */
+	struct protect_output output;
+	struct hold_slot *holds;
+	uint32_t hold_count; /* slots */
+	uint32_t hold_free;  /* slot + 1 of the first free one */
+	uint32_t held;       /* slots in use */
+	uint64_t due;        /* no hold has anything to do before */
+};
+
+static inline void decide(struct decision *decision, enum verdict verdict, enum reason reason)
+{
+	decision->verdict = verdict;
+	decision->reason = reason;
+}
+
+/* protect.c */
+
+void set_phase(struct protect *protect, struct connection *connection, enum connection_phase phase,
+	       uint32_t timeout, uint64_t now);
+/* Gives up the ISN of a connection for good; its phase is dead then. */
+void bury(struct connection *connection);
+/* A wrong check ends it for both sides and for good: what the client sent becomes the RST that the
+ * server gets (RFC 9293 3.10.7.4: it must stand exactly at what the server expects next). */
+void kill_connection(struct segment *segment, uint32_t server_expects, enum reason reason,
+		     struct decision *decision);
+
+/* protect_payload.c */
+
+/* A segment of a connection whose payload check is still to come. */
+void judge_pending(struct protect *protect, struct connection *connection, struct segment *segment,
+		   struct moment now, struct decision *decision);
+/* Gives the slot of a connection back, when it has one. */
+void release_hold(struct protect *protect, struct connection *connection);
+/* A connection that ran out of time: resets both sides. */
+void give_up(struct protect *protect, const struct tuple *tuple, struct connection *connection,
+	     uint64_t now);
+/* Acknowledges and retransmits what is due. */
+void tick_holds(struct protect *protect, uint64_t now);
+
+#endif

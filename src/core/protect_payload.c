@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Between SYN and payload check: the first bytes in one segment or, with reassemble, in several. */
+#include "protect_internal.h"
+#include "token.h"
+
+static struct hold *hold_of(const struct protect *protect, const struct connection *connection)
+{
+	return connection->hold != 0 ? &protect->holds[connection->hold - 1].hold : NULL;
+}
+
+void release_hold(struct protect *protect, struct connection *connection)
+{
+	uint32_t number = connection->hold;
+
+	if (number == 0)
+		return;
+	struct hold_slot *slot = &protect->holds[number - 1];
+	hold_close(&slot->hold);
+	slot->used = false;
+	slot->next_free = protect->hold_free;
+	protect->hold_free = number;
+	protect->held--;
+	connection->hold = 0;
+}
+
+/* Returns NULL when there is no room. */
+static struct hold *take_hold(struct protect *protect, struct connection *connection,
+			      const struct service *service, const struct segment *segment)
+{
+	uint32_t number = protect->hold_free;
+
+	if (number == 0)
+		return NULL;
+	struct hold_slot *slot = &protect->holds[number - 1];
+	if (!hold_open(&slot->hold, segment, connection->isn, service->integrity,
+		       &connection->server))
+		return NULL;
+	protect->hold_free = slot->next_free;
+	slot->used = true;
+	protect->held++;
+	connection->hold = number;
+	return &slot->hold;
+}
+
+static void act(struct protect *protect, enum protect_action_kind kind, enum reason reason,
+		const struct tuple *tuple, const struct segment_plan *plan)
+{
+	const struct protect_action action = {
+		.kind = kind, .reason = reason, .tuple = *tuple, .plan = plan};
+
+	protect->output.act(protect->output.context, &action);
+}
+
+static void send_reset(struct protect *protect, enum protect_action_kind kind, enum reason reason,
+		       const struct tuple *tuple, uint32_t sequence)
+{
+	const struct segment_plan plan = {
+		.tuple = kind == PROTECT_TO_CLIENT ? tuple_reverse(tuple) : *tuple,
+		.sequence = sequence,
+		.flags = TCP_RST,
+		.hop_limit = 64,
+		.dont_fragment = true,
+	};
+
+	act(protect, kind, reason, tuple, &plan);
+}
+
+void give_up(struct protect *protect, const struct tuple *tuple, struct connection *connection,
+	     uint64_t now)
+{
+	const struct hold *hold = hold_of(protect, connection);
+	bool delivering = hold != NULL && hold->checked;
+	enum reason reason = delivering ? REASON_SERVER_SILENT : REASON_PENDING_TIMEOUT;
+	uint32_t expects = hold != NULL ? hold_server_expects(hold) : connection->isn + 1;
+
+	release_hold(protect, connection);
+	/* A handshake that was never completed ends by itself. */
+	if (!connection->established)
+		return;
+	/* The SYN stays dead; and an RST to a server on this host comes by here once more. */
+	bury(connection);
+	table_insert(protect->connections, tuple, connection, now, DEAD_TIMEOUT);
+	send_reset(protect, PROTECT_TO_SERVER, reason, tuple, expects);
+	send_reset(protect, PROTECT_TO_CLIENT, reason, tuple, connection->acknowledgement);
+	act(protect, PROTECT_FORGET, reason, tuple, NULL);
+}
+
+void tick_holds(struct protect *protect, uint64_t now)
+{
+	protect->due = UINT64_MAX;
+	for (uint32_t number = 0; number < protect->hold_count; number++) {
+		struct hold_slot *slot = &protect->holds[number];
+
+		if (!slot->used)
+			continue;
+		hold_tick(&slot->hold, now, &protect->output);
+		if (slot->hold.due < protect->due)
+			protect->due = slot->hold.due;
+	}
+}
+
+/* The first bytes against the hash in the ISN (thesis 3.4). A key may have expired, or been
+ * revoked, since the SYN. */
+static enum reason check_payload(const struct connection *connection, const struct segment *segment,
+				 const uint8_t *payload, struct moment now,
+				 struct decision *decision)
+{
+	const struct service *service = decision->service;
+	enum reason reason = service_judge_token(service, &segment->tuple, connection->tsval,
+						 connection->isn, now.wall, &decision->key);
+
+	if (reason != REASON_TOKEN_VALID)
+		return reason;
+	uint16_t hash = token_payload_hash(&decision->key->secret, payload, service->integrity);
+	return token_equal16(hash, (uint16_t)connection->isn) ? REASON_PAYLOAD_VALID
+							      : REASON_PAYLOAD_WRONG;
+}
+
+static void fail(struct protect *protect, struct connection *connection, struct segment *segment,
+		 enum reason reason, uint64_t now, struct decision *decision)
+{
+	release_hold(protect, connection);
+	set_phase(protect, connection, PHASE_DEAD, DEAD_TIMEOUT, now);
+	bury(connection);
+	kill_connection(segment, connection->isn + 1, reason, decision);
+}
+
+/* All bytes of the check in one segment. */
+static void judge_payload(struct protect *protect, struct connection *connection,
+			  struct segment *segment, struct moment now, struct decision *decision)
+{
+	const uint8_t *payload = segment->packet->bytes + segment->payload;
+	enum reason reason = REASON_PAYLOAD_SHORT;
+
+	if (segment->payload_length >= decision->service->integrity)
+		reason = check_payload(connection, segment, payload, now, decision);
+	if (reason != REASON_PAYLOAD_VALID) {
+		fail(protect, connection, segment, reason, now.steady, decision);
+		return;
+	}
+	set_phase(protect, connection, PHASE_VERIFIED, VERIFIED_TIMEOUT, now.steady);
+	decide(decision, VERDICT_VERIFIED, REASON_PAYLOAD_VALID);
+}
+
+/* The payload stays here; an acknowledgement that the server does not have yet goes on. */
+static void hold_back(struct hold *hold, struct segment *segment, struct decision *decision)
+{
+	bool news = segment->acknowledgement != hold->passed_acknowledgement;
+
+	decide(decision, VERDICT_DROP, REASON_PAYLOAD_HELD);
+	if (!news || (segment->flags & TCP_FIN) != 0)
+		return;
+	hold->passed_acknowledgement = segment->acknowledgement;
+	segment_strip_payload(segment);
+	decision->modified = true;
+	decision->verdict = VERDICT_PENDING;
+}
+
+static void deliver(struct protect *protect, struct connection *connection, struct hold *hold,
+		    struct segment *segment, struct moment now, struct decision *decision)
+{
+	enum reason reason = check_payload(connection, segment, hold->stream.bytes, now, decision);
+
+	if (reason != REASON_PAYLOAD_VALID) {
+		fail(protect, connection, segment, reason, now.steady, decision);
+		return;
+	}
+	table_touch(protect->connections, connection, now.steady, DELIVERY_TIMEOUT);
+	bool passes = hold_deliver(hold, segment, now.steady, &protect->output);
+	decide(decision, VERDICT_DELIVER, REASON_PAYLOAD_VALID);
+	if (passes)
+		return;
+	/* It came with other bytes than an earlier copy: without them it is an acknowledgement. */
+	segment_strip_payload(segment);
+	decision->modified = true;
+}
+
+static void collect(struct protect *protect, struct connection *connection, struct hold *hold,
+		    struct segment *segment, struct moment now, struct decision *decision)
+{
+	switch (hold_collect(hold, segment, now.steady, &protect->output)) {
+	case HOLD_OUTSIDE:
+		decide(decision, VERDICT_DROP, REASON_PAYLOAD_OUT_OF_ORDER);
+		break;
+	case HOLD_WAITING:
+		hold_back(hold, segment, decision);
+		break;
+	case HOLD_ENDED:
+		fail(protect, connection, segment, REASON_PAYLOAD_SHORT, now.steady, decision);
+		break;
+	case HOLD_COMPLETE:
+		deliver(protect, connection, hold, segment, now, decision);
+		break;
+	}
+}
+
+/* The check was passed, but the server has not acknowledged all of it. Only these very bytes may
+ * reach it: from us, or from a client that sends them again. */
+static void follow(const struct hold *hold, const struct segment *segment,
+		   struct decision *decision)
+{
+	if (hold_contradicts(hold, segment))
+		decide(decision, VERDICT_DROP, REASON_PAYLOAD_CONFLICT);
+	else
+		decide(decision, VERDICT_PENDING, REASON_CONNECTION_VERIFIED);
+}
+
+/* A client that gives up knows what it has sent, the server only what it got from us. */
+static void judge_reset(struct protect *protect, struct connection *connection,
+			struct segment *segment, struct decision *decision)
+{
+	const struct hold *hold = hold_of(protect, connection);
+
+	decide(decision, VERDICT_PENDING, REASON_PENDING_EMPTY);
+	if (hold == NULL || segment->sequence != connection->isn + 1 + hold->stream.contiguous)
+		return;
+	uint32_t expects = hold_server_expects(hold);
+	release_hold(protect, connection);
+	segment_become_reset(segment, expects);
+	decision->modified = true;
+}
+
+static void judge_reassembled(struct protect *protect, struct connection *connection,
+			      struct segment *segment, struct moment now, struct decision *decision)
+{
+	const struct service *service = decision->service;
+	struct hold *hold = hold_of(protect, connection);
+
+	if (hold == NULL && segment->payload_length == 0) {
+		decide(decision, VERDICT_PENDING, REASON_PENDING_EMPTY);
+		return;
+	}
+	if (hold == NULL && segment->sequence == connection->isn + 1 &&
+	    segment->payload_length >= service->integrity) {
+		judge_payload(protect, connection, segment, now, decision);
+		return;
+	}
+	if (hold == NULL) {
+		hold = take_hold(protect, connection, service, segment);
+		if (hold == NULL) {
+			decide(decision, VERDICT_DROP, REASON_HOLD_FULL);
+			return;
+		}
+		table_touch(protect->connections, connection, now.steady,
+			    service_reassemble_timeout(service));
+	}
+	hold_note_client(hold, segment);
+	if (hold->checked)
+		follow(hold, segment, decision);
+	else if (segment->payload_length == 0 && (segment->flags & TCP_FIN) == 0)
+		decide(decision, VERDICT_PENDING, REASON_PENDING_EMPTY);
+	else
+		collect(protect, connection, hold, segment, now, decision);
+	/* Whoever has just been reset has no hold any more. */
+	hold = hold_of(protect, connection);
+	if (hold != NULL && hold->due < protect->due)
+		protect->due = hold->due;
+}
+
+void judge_pending(struct protect *protect, struct connection *connection, struct segment *segment,
+		   struct moment now, struct decision *decision)
+{
+	bool empty = segment->payload_length == 0;
+	bool strange = (segment->flags & (TCP_SYN | TCP_RST)) != 0;
+
+	if (segment->packet->captured < segment->packet->length) {
+		decide(decision, VERDICT_DROP, REASON_TRUNCATED);
+		return;
+	}
+	if (!segment_checksum_valid(segment)) {
+		decide(decision, VERDICT_DROP, REASON_CHECKSUM_WRONG);
+		return;
+	}
+	if ((segment->flags & TCP_ACK) != 0 && !strange) {
+		connection->acknowledgement = segment->acknowledgement;
+		connection->established = true;
+	}
+	if (empty && (segment->flags & TCP_RST) != 0)
+		judge_reset(protect, connection, segment, decision);
+	else if (!empty && strange)
+		decide(decision, VERDICT_DROP, REASON_PAYLOAD_OUT_OF_ORDER);
+	else if (decision->service->reassemble && !strange && (segment->flags & TCP_ACK) != 0)
+		judge_reassembled(protect, connection, segment, now, decision);
+	else if (empty)
+		decide(decision, VERDICT_PENDING, REASON_PENDING_EMPTY);
+	else if (segment->sequence != connection->isn + 1)
+		decide(decision, VERDICT_DROP, REASON_PAYLOAD_OUT_OF_ORDER);
+	else
+		judge_payload(protect, connection, segment, now, decision);
+}
+
+/* What the server acknowledged of the bytes that we deliver. */
+static void follow_reply(struct protect *protect, struct connection *connection,
+			 const struct segment *segment, uint64_t now)
+{
+	struct hold *hold = hold_of(protect, connection);
+
+	if (hold == NULL || (segment->flags & TCP_ACK) == 0)
+		return;
+	const struct tuple tuple = hold->tuple;
+	hold->server = connection->server;
+	if (hold_acknowledged(hold, segment->acknowledgement, now, &protect->output)) {
+		release_hold(protect, connection);
+		set_phase(protect, connection, PHASE_VERIFIED, VERIFIED_TIMEOUT, now);
+		act(protect, PROTECT_VERIFY, REASON_PAYLOAD_VALID, &tuple, NULL);
+	} else if (hold->due < protect->due) {
+		protect->due = hold->due;
+	}
+}
+
+void protect_reply(struct protect *protect, const struct service_table *services,
+		   struct segment *segment, uint64_t now, struct decision *decision)
+{
+	const struct tuple tuple = tuple_reverse(&segment->tuple);
+	struct connection *connection = table_find(protect->connections, &tuple);
+
+	*decision = (struct decision){.verdict = VERDICT_PASS, .reason = REASON_SERVER_REPLY};
+	decision->service = service_table_find(services, &tuple.destination);
+	if (decision->service == NULL || !decision->service->reassemble)
+		return;
+	if ((segment->flags & TCP_RST) != 0) {
+		if (connection != NULL)
+			release_hold(protect, connection);
+		return;
+	}
+	/* The kernel calls it pending and nobody will ever check it: an earlier daemon may have
+	 * acknowledged bytes that are lost. */
+	if (connection == NULL || connection->phase == PHASE_DEAD) {
+		kill_connection(segment, segment->sequence, REASON_PENDING_UNKNOWN, decision);
+		return;
+	}
+	if (connection->phase != PHASE_PENDING)
+		return;
+	server_view_update(&connection->server, segment);
+	follow_reply(protect, connection, segment, now);
+}

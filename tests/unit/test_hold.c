@@ -1,0 +1,447 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* reassemble = true: what client and server get of a connection whose first bytes are held back. */
+#include "core/hold.h"
+
+#include "core/protect.h"
+#include "core/token.h"
+#include "support.h"
+
+enum { NUMBER = 28, START = 1000000, SERVER_ISN = 70000, ACTIONS = 64, LATEST_TSVAL = 600 };
+
+static const char payload[] = "Protected payload goes here. And more of it.";
+
+static struct key key;
+static struct service service = {
+	.name = "app",
+	.integrity = NUMBER,
+	.reassemble = true,
+	.pending_timeout = 60,
+	.reassemble_timeout = 5,
+	.keys = &key,
+	.key_count = 1,
+};
+
+/* What the engine did of its own. */
+static struct noted {
+	struct protect_action action;
+	struct segment_plan plan;
+	uint8_t payload[2048];
+} actions[ACTIONS];
+static size_t action_count;
+
+static struct protect *engine;
+static struct service_table *table;
+static uint64_t now;
+static uint32_t isn;
+static struct tuple tuple;
+static uint8_t bytes[2048];
+static struct packet packet;
+static struct segment segment;
+static struct decision decision;
+
+static void note_action(void *context, const struct protect_action *action)
+{
+	(void)context;
+	ck_assert_uint_lt(action_count, ACTIONS);
+	struct noted *noted = &actions[action_count++];
+	noted->action = *action;
+	if (action->plan == NULL)
+		return;
+	noted->plan = *action->plan;
+	ck_assert_uint_le(noted->plan.payload_length, sizeof(noted->payload));
+	if (noted->plan.payload_length > 0)
+		memcpy(noted->payload, noted->plan.payload, noted->plan.payload_length);
+}
+
+static void judge(const struct segment_plan *plan)
+{
+	make_segment(&segment, &packet, bytes, sizeof(bytes), plan);
+	protect_judge(engine, table, &segment, (struct moment){.steady = now}, &decision);
+}
+
+/* A client's segment at an offset behind its ISN. */
+static struct segment_plan client_plan(uint8_t flags, uint32_t offset, const void *data,
+				       size_t length)
+{
+	return (struct segment_plan){
+		.tuple = tuple,
+		.sequence = isn + offset,
+		.acknowledgement = (flags & TCP_ACK) != 0 ? SERVER_ISN + 1 : 0,
+		.window = 500,
+		.flags = flags,
+		.hop_limit = 64,
+		.options = {.timestamp = true,
+			    .tsval = offset == 0 ? 555 : LATEST_TSVAL,
+			    .tsecr = 99},
+		.payload = data,
+		.payload_length = length,
+	};
+}
+
+static void expect(enum verdict verdict, enum reason reason)
+{
+	ck_assert_str_eq(reason_word(decision.reason), reason_word(reason));
+	ck_assert_int_eq(decision.verdict, verdict);
+}
+
+/* The bytes of the right payload from at on, where first is 1. */
+static void send_bytes(uint32_t at, size_t length, enum verdict verdict, enum reason reason)
+{
+	struct segment_plan plan =
+		client_plan(TCP_ACK | TCP_PSH, at, (const uint8_t *)payload + at - 1, length);
+
+	judge(&plan);
+	expect(verdict, reason);
+}
+
+static void reply(uint8_t flags, uint32_t sequence, uint32_t acknowledgement)
+{
+	const struct segment_plan plan = {
+		.tuple = tuple_reverse(&tuple),
+		.sequence = sequence,
+		.acknowledgement = acknowledgement,
+		.window = (flags & TCP_SYN) != 0 ? 64000 : 500,
+		.flags = flags,
+		.hop_limit = 64,
+		.options = {.mss = (flags & TCP_SYN) != 0,
+			    .mss_value = 1460,
+			    .window_scale = (flags & TCP_SYN) != 0,
+			    .window_shift = 7,
+			    .timestamp = true,
+			    .tsval = 4000,
+			    .tsecr = 555},
+	};
+
+	make_segment(&segment, &packet, bytes, sizeof(bytes), &plan);
+	protect_reply(engine, table, &segment, now, &decision);
+}
+
+static void set_up(void)
+{
+	const uint8_t hash_key[16] = {9};
+	const struct protect_options options = {
+		.capacity = 16, .holds = 2, .output = {.act = note_action}};
+	const struct service_row row = {make_endpoint("192.0.2.1", 22), &service};
+	bool truncated;
+
+	secret_from_bytes(&key.secret, (const uint8_t *)"key", 3, &truncated);
+	engine = protect_new(&options, hash_key, START);
+	table = service_table_new(&row, 1);
+	now = START;
+	action_count = 0;
+	tuple = (struct tuple){make_endpoint("198.51.100.9", 40000), row.endpoint};
+	isn = token_integrity(&key.secret, &row.endpoint, 555,
+			      token_payload_hash(&key.secret, (const uint8_t *)payload, NUMBER));
+}
+
+static void tear_down(void)
+{
+	protect_free(engine);
+	service_table_free(table);
+}
+
+static void shake_hands(void)
+{
+	struct segment_plan syn = client_plan(TCP_SYN, 0, NULL, 0);
+	struct segment_plan ack = client_plan(TCP_ACK, 1, NULL, 0);
+
+	judge(&syn);
+	expect(VERDICT_PENDING, REASON_TOKEN_VALID);
+	reply(TCP_SYN | TCP_ACK, SERVER_ISN, isn + 1);
+	expect(VERDICT_PASS, REASON_SERVER_REPLY);
+	judge(&ack);
+	expect(VERDICT_PENDING, REASON_PENDING_EMPTY);
+}
+
+static void expect_action(size_t number, enum protect_action_kind kind)
+{
+	ck_assert_uint_gt(action_count, number);
+	ck_assert_int_eq(actions[number].action.kind, kind);
+	ck_assert(tuple_equal(&actions[number].action.tuple, &tuple));
+}
+
+START_TEST(one_segment_needs_no_hold)
+{
+	shake_hands();
+	send_bytes(1, sizeof(payload) - 1, VERDICT_VERIFIED, REASON_PAYLOAD_VALID);
+	ck_assert_uint_eq(action_count, 0);
+	ck_assert_uint_eq(protect_held(engine), 0);
+}
+END_TEST
+
+/* Two segments right after each other: no acknowledgement of ours, and the server gets the first
+ * from us and the second from the client. */
+START_TEST(quick_segments)
+{
+	shake_hands();
+	send_bytes(1, 10, VERDICT_PENDING, REASON_PAYLOAD_HELD);
+	/* What goes on is the acknowledgement alone. */
+	ck_assert(decision.modified);
+	ck_assert_uint_eq(segment.payload_length, 0);
+	ck_assert(segment_checksum_valid(&segment));
+	ck_assert_uint_eq(protect_held(engine), 1);
+	send_bytes(11, 34, VERDICT_DELIVER, REASON_PAYLOAD_VALID);
+	ck_assert(!decision.modified);
+	ck_assert_uint_eq(action_count, 1);
+	expect_action(0, PROTECT_TO_SERVER);
+	ck_assert_uint_eq(actions[0].plan.sequence, isn + 1);
+	ck_assert_uint_eq(actions[0].plan.acknowledgement, SERVER_ISN + 1);
+	ck_assert_uint_eq(actions[0].plan.window, 500);
+	ck_assert_uint_eq(actions[0].plan.options.tsval, LATEST_TSVAL);
+	ck_assert_uint_eq(actions[0].plan.options.tsecr, 99);
+	ck_assert_uint_eq(actions[0].plan.payload_length, 10);
+	ck_assert_mem_eq(actions[0].payload, payload, 10);
+	/* Not verified before the server has all bytes of the check. */
+	reply(TCP_ACK, SERVER_ISN + 1, isn + 11);
+	ck_assert_uint_eq(protect_held(engine), 1);
+	reply(TCP_ACK, SERVER_ISN + 1, isn + 1 + NUMBER);
+	ck_assert_uint_eq(protect_held(engine), 0);
+	ck_assert_uint_eq(protect_pending(engine), 0);
+	expect_action(action_count - 1, PROTECT_VERIFY);
+	send_bytes(40, 4, VERDICT_PASS, REASON_CONNECTION_VERIFIED);
+}
+END_TEST
+
+/* A client that waits is acknowledged what we have, in numbers that it believes. */
+START_TEST(waiting_client)
+{
+	shake_hands();
+	send_bytes(1, 10, VERDICT_PENDING, REASON_PAYLOAD_HELD);
+	ck_assert_uint_eq(protect_tick(engine, now), now + 40);
+	ck_assert_uint_eq(action_count, 0);
+	now += 40;
+	ck_assert_uint_eq(protect_tick(engine, now), UINT64_MAX);
+	ck_assert_uint_eq(action_count, 1);
+	expect_action(0, PROTECT_TO_CLIENT);
+	ck_assert_uint_eq(actions[0].plan.flags, TCP_ACK);
+	ck_assert_uint_eq(actions[0].plan.sequence, SERVER_ISN + 1);
+	ck_assert_uint_eq(actions[0].plan.acknowledgement, isn + 11);
+	ck_assert_uint_eq(actions[0].plan.options.tsval, 4000);
+	ck_assert_uint_eq(actions[0].plan.options.tsecr, LATEST_TSVAL);
+	/* Room for the check and 2048 more, in units of 128 bytes, rounded up. */
+	ck_assert_uint_eq(actions[0].plan.window, (NUMBER + 2048 - 10 + 127) / 128);
+	/* It was lost: the client sends again and is told again. */
+	send_bytes(1, 10, VERDICT_DROP, REASON_PAYLOAD_HELD);
+	ck_assert_uint_eq(action_count, 2);
+	ck_assert_uint_eq(actions[1].plan.acknowledgement, isn + 11);
+}
+END_TEST
+
+/* Acknowledged bytes are sent until the server has them. */
+START_TEST(silent_server)
+{
+	uint64_t due;
+
+	shake_hands();
+	send_bytes(1, 10, VERDICT_PENDING, REASON_PAYLOAD_HELD);
+	now += 40;
+	protect_tick(engine, now);
+	send_bytes(11, 34, VERDICT_DELIVER, REASON_PAYLOAD_VALID);
+	action_count = 0;
+	while ((due = protect_tick(engine, now)) < START + 20000) {
+		ck_assert_uint_gt(due, now);
+		now = due;
+	}
+	ck_assert_uint_gt(action_count, 4);
+	for (size_t i = 0; i < action_count; i++) {
+		expect_action(i, PROTECT_TO_SERVER);
+		ck_assert_uint_eq(actions[i].plan.sequence, isn + 1);
+		ck_assert_uint_eq(actions[i].plan.payload_length, sizeof(payload) - 1);
+		ck_assert_mem_eq(actions[i].payload, payload, sizeof(payload) - 1);
+	}
+	/* In the end both sides learn that it was in vain. */
+	action_count = 0;
+	now = START + 32000;
+	protect_tick(engine, now);
+	ck_assert_uint_eq(action_count, 3);
+	expect_action(0, PROTECT_TO_SERVER);
+	ck_assert_uint_eq(actions[0].plan.flags, TCP_RST);
+	ck_assert_uint_eq(actions[0].plan.sequence, isn + 1);
+	expect_action(1, PROTECT_TO_CLIENT);
+	ck_assert_uint_eq(actions[1].plan.sequence, SERVER_ISN + 1);
+	expect_action(2, PROTECT_FORGET);
+	ck_assert_int_eq(actions[2].action.reason, REASON_SERVER_SILENT);
+	ck_assert_uint_eq(protect_held(engine), 0);
+	ck_assert_uint_eq(protect_pending(engine), 0);
+}
+END_TEST
+
+START_TEST(any_order)
+{
+	shake_hands();
+	send_bytes(21, 24, VERDICT_PENDING, REASON_PAYLOAD_HELD);
+	send_bytes(11, 10, VERDICT_DROP, REASON_PAYLOAD_HELD);
+	ck_assert_uint_eq(action_count, 0);
+	send_bytes(1, 10, VERDICT_DELIVER, REASON_PAYLOAD_VALID);
+	ck_assert_uint_eq(action_count, 1);
+	ck_assert_uint_eq(actions[0].plan.sequence, isn + 11);
+	ck_assert_mem_eq(actions[0].payload, payload + 10, 34);
+}
+END_TEST
+
+/* Other bytes than the first copy reach nobody, before and after the check. */
+START_TEST(other_bytes)
+{
+	struct segment_plan other = client_plan(TCP_ACK, 1, "Protected PAYLOAD goes here.", NUMBER);
+
+	shake_hands();
+	send_bytes(11, 10, VERDICT_PENDING, REASON_PAYLOAD_HELD);
+	judge(&other);
+	expect(VERDICT_DELIVER, REASON_PAYLOAD_VALID);
+	ck_assert_uint_eq(segment.payload_length, 0);
+	ck_assert_uint_eq(action_count, 1);
+	ck_assert_uint_eq(actions[0].plan.payload_length, NUMBER);
+	ck_assert_mem_eq(actions[0].payload, payload, NUMBER);
+	judge(&other);
+	expect(VERDICT_DROP, REASON_PAYLOAD_CONFLICT);
+	other.sequence -= 5;
+	judge(&other);
+	expect(VERDICT_DROP, REASON_PAYLOAD_CONFLICT);
+	send_bytes(1, NUMBER + 5, VERDICT_PENDING, REASON_CONNECTION_VERIFIED);
+	send_bytes(1 + NUMBER, 5, VERDICT_PENDING, REASON_CONNECTION_VERIFIED);
+}
+END_TEST
+
+START_TEST(wrong_bytes_kill)
+{
+	struct segment_plan wrong = client_plan(TCP_ACK, 11, "other bytes than announced", 26);
+
+	shake_hands();
+	send_bytes(1, 10, VERDICT_PENDING, REASON_PAYLOAD_HELD);
+	now += 40;
+	protect_tick(engine, now);
+	judge(&wrong);
+	expect(VERDICT_RESET, REASON_PAYLOAD_WRONG);
+	/* The server has nothing of what the client believes it has. */
+	ck_assert_uint_eq(segment.sequence, isn + 1);
+	ck_assert_uint_eq(decision.peer_sequence, SERVER_ISN + 1);
+	ck_assert_uint_eq(protect_held(engine), 0);
+	send_bytes(1, NUMBER, VERDICT_CLOSED, REASON_CONNECTION_DEAD);
+}
+END_TEST
+
+START_TEST(early_end_kills)
+{
+	struct segment_plan fin = client_plan(TCP_ACK | TCP_FIN, 11, NULL, 0);
+
+	shake_hands();
+	send_bytes(1, 10, VERDICT_PENDING, REASON_PAYLOAD_HELD);
+	judge(&fin);
+	expect(VERDICT_RESET, REASON_PAYLOAD_SHORT);
+	ck_assert_uint_eq(protect_held(engine), 0);
+}
+END_TEST
+
+START_TEST(client_gives_up)
+{
+	struct segment_plan reset = client_plan(TCP_RST, 12, NULL, 0);
+
+	shake_hands();
+	send_bytes(1, 10, VERDICT_PENDING, REASON_PAYLOAD_HELD);
+	/* A number that is not the client's next one is not rewritten into one that counts. */
+	judge(&reset);
+	ck_assert(!decision.modified);
+	ck_assert_uint_eq(protect_held(engine), 1);
+	reset.sequence = isn + 11;
+	judge(&reset);
+	expect(VERDICT_PENDING, REASON_PENDING_EMPTY);
+	ck_assert_uint_eq(segment.sequence, isn + 1);
+	ck_assert_int_eq(segment.flags, TCP_RST);
+	ck_assert_uint_eq(protect_held(engine), 0);
+}
+END_TEST
+
+START_TEST(server_gives_up)
+{
+	shake_hands();
+	send_bytes(1, 10, VERDICT_PENDING, REASON_PAYLOAD_HELD);
+	reply(TCP_RST | TCP_ACK, SERVER_ISN + 1, isn + 1);
+	expect(VERDICT_PASS, REASON_SERVER_REPLY);
+	ck_assert_uint_eq(protect_held(engine), 0);
+}
+END_TEST
+
+START_TEST(bounded)
+{
+	for (uint16_t i = 0; i < 3; i++) {
+		tuple.source.port = (uint16_t)(40000 + i);
+		shake_hands();
+		send_bytes(1, 10, i < 2 ? VERDICT_PENDING : VERDICT_DROP,
+			   i < 2 ? REASON_PAYLOAD_HELD : REASON_HOLD_FULL);
+	}
+	ck_assert_uint_eq(protect_held(engine), 2);
+	/* All in one segment needs no room. */
+	send_bytes(1, NUMBER, VERDICT_VERIFIED, REASON_PAYLOAD_VALID);
+	/* Bytes that never come do not keep the room for ever; both sides are told. */
+	now += 7000;
+	action_count = 0;
+	protect_tick(engine, now);
+	ck_assert_uint_eq(protect_held(engine), 0);
+	ck_assert_uint_eq(action_count, 6);
+	for (size_t i = 0; i < 6; i += 3) {
+		ck_assert_int_eq(actions[i].action.kind, PROTECT_TO_SERVER);
+		ck_assert_int_eq(actions[i + 2].action.kind, PROTECT_FORGET);
+		ck_assert_int_eq(actions[i + 2].action.reason, REASON_PENDING_TIMEOUT);
+	}
+	tuple.source.port = 40000;
+	send_bytes(11, 34, VERDICT_CLOSED, REASON_CONNECTION_DEAD);
+}
+END_TEST
+
+/* A connection of a former daemon: whoever speaks first, both sides are reset. */
+START_TEST(unknown_connection)
+{
+	struct segment_plan data = client_plan(TCP_ACK, 11, payload, 10);
+
+	judge(&data);
+	expect(VERDICT_LOOKUP, REASON_NO_CONNECTION);
+	protect_resolve(&segment, CONNECTION_PENDING, &decision);
+	expect(VERDICT_RESET, REASON_PENDING_UNKNOWN);
+	/* The server expects another number; its answer must still be recognised. */
+	ck_assert(decision.keep_entry);
+	reply(TCP_ACK, SERVER_ISN + 1, isn + 1);
+	expect(VERDICT_RESET, REASON_PENDING_UNKNOWN);
+	ck_assert(!decision.keep_entry);
+	ck_assert_uint_eq(decision.peer_sequence, isn + 1);
+	ck_assert_uint_eq(segment.sequence, SERVER_ISN + 1);
+	ck_assert_int_eq(segment.flags, TCP_RST);
+}
+END_TEST
+
+START_TEST(nobody_speaks)
+{
+	shake_hands();
+	now += 62000;
+	protect_tick(engine, now);
+	ck_assert_uint_eq(action_count, 3);
+	ck_assert_uint_eq(actions[0].plan.sequence, isn + 1);
+	ck_assert_uint_eq(actions[1].plan.sequence, SERVER_ISN + 1);
+	ck_assert_int_eq(actions[2].action.reason, REASON_PENDING_TIMEOUT);
+	ck_assert_uint_eq(protect_pending(engine), 0);
+}
+END_TEST
+
+int main(void)
+{
+	const TTest *const tests[] = {
+		one_segment_needs_no_hold,
+		quick_segments,
+		waiting_client,
+		silent_server,
+		any_order,
+		other_bytes,
+		wrong_bytes_kill,
+		early_end_kills,
+		client_gives_up,
+		server_gives_up,
+		bounded,
+		unknown_connection,
+		nobody_speaks,
+	};
+	TCase *tcase = tcase_create("hold");
+
+	tcase_add_checked_fixture(tcase, set_up, tear_down);
+	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
+		tcase_add_test(tcase, tests[i]);
+	return run_tcase("hold", tcase);
+}
