@@ -86,15 +86,25 @@ static void log_keys(const struct daemon *daemon)
 	}
 }
 
+static void log_alarms(const struct protect_role *role)
+{
+	struct protect_alarms alarms = protect_role_alarms(role);
+
+	log_event(LOG_LEVEL_INFO, "alarm-statistics", "source_alarms=%llu service_alarms=%llu",
+		  (unsigned long long)alarms.sources, (unsigned long long)alarms.services);
+}
+
 static void on_statistics_signal(evutil_socket_t signal, short events, void *context)
 {
 	struct daemon *daemon = context;
 
 	(void)signal;
 	(void)events;
-	if (daemon->protect != NULL)
+	if (daemon->protect != NULL) {
 		log_counters(daemon, ROLE_PROTECT);
-	log_keys(daemon);
+		log_keys(daemon);
+		log_alarms(daemon->protect);
+	}
 	if (daemon->egress == NULL)
 		return;
 	log_counters(daemon, ROLE_EGRESS);

@@ -127,3 +127,15 @@ uint64_t protect_role_pending(const struct protect_role *role)
 		sum += counter_read(&protect_worker_counters(role->workers[i])->pending);
 	return sum;
 }
+
+struct protect_alarms protect_role_alarms(const struct protect_role *role)
+{
+	struct protect_alarms sum = {0};
+
+	for (unsigned int i = 0; i < role->count; i++) {
+		const struct protect_counters *one = protect_worker_counters(role->workers[i]);
+		sum.sources += counter_read(&one->source_alarms);
+		sum.services += counter_read(&one->service_alarms);
+	}
+	return sum;
+}

@@ -21,4 +21,10 @@ const struct worker_pool *protect_role_pool(const struct protect_role *role);
 /* Connections whose payload check is still to come, as of the last second. */
 uint64_t protect_role_pending(const struct protect_role *role);
 
+/* How often a source prefix exceeded max_failures, and a service max_service_failures. */
+struct protect_alarms {
+	uint64_t sources, services;
+};
+struct protect_alarms protect_role_alarms(const struct protect_role *role);
+
 #endif

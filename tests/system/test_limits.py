@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Failed tokens by source prefix and service. The network is drawn in topology.py (Crossroads)."""
+import signal
+
 import pytest
 
 import knock_client
@@ -96,6 +98,9 @@ def test_forged_sources_lock_nobody_out(net, family):
         connections += 40
     assert attacker.wait() == 0
     assert not daemon.events(event="source-held")
+    daemon.process.send_signal(signal.SIGUSR1)
+    counted, = daemon.wait_event(event="alarm-statistics")
+    assert counted["source_alarms"] == "0" and int(counted["service_alarms"]) >= 1
 
 
 def test_by_default_the_attacker_is_only_told_of(net):
