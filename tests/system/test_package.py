@@ -184,6 +184,85 @@ def test_unit_is_confined(roots):
     text = unit.read_text()
     assert "CapabilityBoundingSet=CAP_NET_ADMIN CAP_NET_RAW\n" in text
     assert "ExecStart=/usr/sbin/knockgw " in text
+    verified = inside(unit.parents[3], "systemd-analyze", "verify", "--man=no",
+                      "/lib/systemd/system/knockgw.service")
+    assert "knockgw.service" not in verified.stdout + verified.stderr
+
+
+class Systemd:
+    """A real systemd as the first process of a root, in namespaces and a control group of its own."""
+
+    BOOT = """
+        mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t cgroup2 cgroup /sys/fs/cgroup
+        mount -t tmpfs run /run
+        exec /lib/systemd/systemd --system --show-status=no --unit=knockgw.service
+    """
+
+    def __init__(self, lab, root):
+        self.root = root
+        found = run("findmnt", "-n", "-o", "TARGET", "-t", "cgroup2").stdout.split()
+        assert found, "the test needs control groups, version 2"
+        self.group = pathlib.Path(found[0]) / f"knockgw-test-{os.getpid()}"
+        self.group.mkdir()
+        lab.callback(self.remove_group)
+        run("umount", "-l", root / "proc")
+        self.process = subprocess.Popen(
+            ["bash", "-c", f"echo $$ >{self.group}/cgroup.procs; exec unshare --pid --fork --kill-child"
+             f" --mount --uts --ipc --net --cgroup chroot {root} bash -c '{self.BOOT}'"],
+            env={**os.environ, "container": "test"}, stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        lab.callback(self.process.wait)
+        lab.callback(self.process.kill)
+
+    def remove_group(self):
+        def removed():
+            for path in [*sorted(self.group.rglob("*/"), reverse=True), self.group]:
+                if path.is_dir():
+                    try:
+                        path.rmdir()
+                    except OSError:
+                        return False
+            return True
+        wait_until(removed, what="the end of all processes of the group")
+
+    def __call__(self, *command):
+        """Runs a command beside that systemd."""
+        first = pathlib.Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return run("nsenter", "--all", "--root", "--target",
+                   wait_until(lambda: first.read_text().split(), what="systemd")[0], *command)
+
+    def show(self, name):
+        return self("/bin/systemctl", "show", "--property", name, "--value", "knockgw").stdout.strip()
+
+
+def test_unit_under_systemd(lab, roots):
+    """The unit itself: notification, user, capabilities, standard input, reload, watchdog, stop."""
+    root = roots.make("systemd")
+    (root / "etc/knockgw/knockgw.conf").write_text("""
+        services = ( { name = "x"; address = "10.99.0.1"; port = 80; secret = "s"; } );
+        egress = ( { name = "y"; destination = "10.98.0.1"; port = 80; secret = "s"; } );
+        max_flows = 1000;""")
+    systemd = Systemd(lab, root)
+    wait_until(lambda: systemd.show("ActiveState") == "active", what="the unit")
+    assert systemd.show("SubState") == "running"
+    pid = systemd.show("MainPID")
+    status = ok(systemd("cat", f"/proc/{pid}/status"))
+    user = ok(systemd("id", "-u", "knockgw")).strip()
+    assert re.search(rf"^Uid:(\t{user}){{4}}$", status, re.M)
+    for line in ("CapPrm:\t0000000000003000", "CapEff:\t0000000000003000",
+                 "CapBnd:\t0000000000003000", "NoNewPrivs:\t1", "Seccomp:\t2"):
+        assert line in status, line
+    assert ok(systemd("readlink", f"/proc/{pid}/fd/0")).endswith("/net/netfilter/nfnetlink_queue\n")
+    assert "table inet knockgw" in ok(systemd("nft", "list", "tables"))
+    ok(systemd("/bin/systemctl", "reload", "knockgw"))
+    assert systemd.show("MainPID") == pid
+    assert systemd.show("WatchdogUSec") == "30s"
+    # Killed, it comes back.
+    ok(systemd("kill", "-KILL", pid))
+    wait_until(lambda: systemd.show("MainPID") not in (pid, "0")
+               and systemd.show("SubState") == "running", what="a new daemon")
+    ok(systemd("/bin/systemctl", "stop", "knockgw"))
+    assert "knockgw" not in ok(systemd("nft", "list", "tables"))
 
 
 @pytest.mark.parametrize("page", MANUALS, ids=lambda page: page.name)
