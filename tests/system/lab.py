@@ -233,9 +233,13 @@ UsePAM no
     def capture(self, namespace, device, expression="tcp"):
         """Starts tcpdump and returns the path of its file once it captures."""
         path = self.folder / f"capture-{next(_numbers)}.pcap"
-        process = namespace.start(["tcpdump", "-i", device, "--immediate-mode", "-U", "-s", "0", "-w", path, "-Z", "root",
+        process = namespace.start(["tcpdump", "-p", "-i", device, "--immediate-mode", "-U", "-s", "0", "-w", path, "-Z", "root",
                                    expression], stderr=subprocess.PIPE, text=True)
-        assert "listening on" in process.stderr.readline()
+        said = [process.stderr.readline()]
+        # A cooked device has something to say before.
+        while "listening on" not in said[-1]:
+            assert said[-1], said
+            said.append(process.stderr.readline())
         process.capture_path = path
         return process
 

@@ -24,6 +24,7 @@ EXTRA_DIST += \
 	tests/system/test_integrity.py \
 	tests/system/test_netem.py \
 	tests/system/test_keys.py \
+	tests/system/test_offline.py \
 	tests/system/test_limits.py \
 	tests/system/test_protect.py \
 	tests/system/test_queue_kinds.py \

@@ -183,3 +183,24 @@ def test_later_bytes_need_no_daemon(net):
     net.raw(script)
     assert net.bytes_seen(len(RIGHT) + 1000) == RIGHT + b"0123456789" * 100
     wait_until(lambda: net.daemon.queued_packets() - before <= 4, what="few packets in the queue")
+
+
+@FAMILIES
+def test_client_that_never_sends(lab, family):
+    """Time is up: both sides are reset, the connection is forgotten, its SYN stays dead."""
+    net = IntegrityNet(lab, CONFIG.replace(f"integrity = {N};", f"integrity = {N}; pending_timeout = 1;"))
+    said = net.raw("c.connect()" + DEAD + "\nc.send('S')" + DEAD, family)
+    assert said == "reset\nreset\n", said + net.daemon.log()
+    assert net.seen() == "ConnectionResetError", net.daemon.log()
+    assert net.daemon.events(event="reset", reason="pending-timeout")
+    assert net.daemon.events(event="refused", reason="connection-dead")
+    assert net.sockets() == ""
+
+
+def test_pending_connections_are_bounded(lab):
+    """One queue with room for two: the third finds a closed port, and opens nothing unchecked."""
+    net = IntegrityNet(lab, CONFIG.replace("count = 2;", "count = 1;") + "max_flows = 1;\n")
+    assert net.raw("print(c.connect())") == "True\n"
+    assert net.raw("print(c.connect())") == "True\n"
+    assert net.raw("c.send('S')" + DEAD) == "reset\n"
+    assert net.daemon.events(event="refused", reason="table-full")
