@@ -1,15 +1,22 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What scripts/demo shows: a scan, knockgw on both sides, the same scan, and unmodified clients."""
 import os
+import subprocess
 import sys
 
-from lab import KNOCKCTL, Daemon, Lab, url
+from lab import KNOCKCTL, PYTHON, SOURCE, Daemon, Lab, url, wait_until
 from topology import TwoGateways
 
 SECRET = "h:" + os.urandom(64).hex()
 PROTECT = f"""services = (
   {{ name = "web"; address = [ "10.3.0.2", "fd03::2" ]; port = 80; secret = "{SECRET}"; }},
   {{ name = "ssh"; address = [ "10.3.0.2", "fd03::2" ]; port = 22; secret = "{SECRET}"; }}
+);
+"""
+CHECKED = 128
+INTEGRITY = f"""services = (
+  {{ name = "tls"; address = [ "10.3.0.2", "fd03::2" ]; port = 443; secret = "{SECRET}";
+    integrity = {CHECKED}; reassemble = true; }}
 );
 """
 EGRESS = f"""egress = (
@@ -115,10 +122,58 @@ def play(show, lab):
     nothing_to_see(show, net.scanner)
 
 
+def tls_server(lab, namespace):
+    """nginx with a certificate for this demonstration, and a count of the bytes that reach it."""
+    folder = lab.folder / "tls"
+    folder.mkdir()
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                    "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=demo", "-days", "1",
+                    "-keyout", folder / "key", "-out", folder / "cert"], check=True,
+                   capture_output=True)
+    conf = lab.file("tls.conf", f"""daemon off; pid {folder}/pid; error_log {folder}/log;
+        events {{ }} http {{ access_log off; client_body_temp_path {folder}/b;
+        proxy_temp_path {folder}/p; fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u;
+        scgi_temp_path {folder}/s; server {{ listen 443 ssl; listen [::]:443 ssl;
+        ssl_certificate {folder}/cert; ssl_certificate_key {folder}/key;
+        location / {{ return 200 "a hidden page over TLS"; }} }} }}""")
+    namespace.start(["/usr/sbin/nginx", "-c", conf], stderr=subprocess.DEVNULL)
+    wait_until(lambda: namespace.listens(443), what="nginx on port 443")
+    namespace.nft("""table inet count { chain in { type filter hook input priority 0;
+        tcp dport 443 tcp flags & psh == psh counter; }; }""")
+
+
+def segments_with_data(namespace):
+    return int(namespace.run("nft list table inet count").stdout.split("packets ")[1].split()[0])
+
+
+def show_integrity(show, lab):
+    """One gateway with integrity mode; the client computes the token itself, as Knock's does."""
+    net = TwoGateways(lab)
+    tls_server(lab, net.server)
+    net.laptop.sysctl("net.ipv4.tcp_timestamps", 0)
+    protect = Daemon(lab, net.gateway, INTEGRITY).start()
+    show.title(f"Integrity mode: the token covers the first {CHECKED} bytes of the client, too")
+    show.text(INTEGRITY.replace(SECRET, SECRET[:10] + "..."))
+    environment = {**os.environ, "KNOCK_SECRET": SECRET}
+    for address in TwoGateways.SERVER:
+        command = [PYTHON, SOURCE / "tests/system/tls_client.py", KNOCKCTL, address, 443, CHECKED]
+        before = segments_with_data(net.server)
+        said = net.laptop.run([*command, "changed"], env=environment).stdout
+        show.expect(f"one bit changed on the way to {address}: {said}",
+                    said == "ConnectionResetError")
+        show.expect("not one byte of it reached the server",
+                    segments_with_data(net.server) == before)
+        said = net.laptop.run(command, env=environment).stdout
+        show.expect(f"the same TLS client, untouched: {said}", said == "a hidden page over TLS")
+    show.text(protect.log())
+
+
 def main():
     show = Show()
     with Lab() as lab:
         play(show, lab)
+    with Lab() as lab:
+        show_integrity(show, lab)
     show.title("All as expected" if show.right else "Something was not as expected")
     return 0 if show.right else 1
 

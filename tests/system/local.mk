@@ -31,5 +31,6 @@ EXTRA_DIST += \
 	tests/system/test_replay.py \
 	tests/system/test_reassemble.py \
 	tests/system/test_snippets.py \
+	tests/system/tls_client.py \
 	tests/system/topology.py
 EXTRA_DIST += tests/qemu
