@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "protect.h"
+#include "siphash.h"
 
 enum { ENGINE_HOLDS = 1024 };
 
@@ -14,7 +15,10 @@ struct attempt {
 	struct tuple tuple;
 	uint32_t isn;
 	enum outcome outcome;
+	size_t older; /* the next older one in the same bucket, counted from 1; 0: none */
 };
+
+enum { BUCKETS = 65536 };
 
 struct replay {
 	const struct service_table *services;
@@ -22,7 +26,16 @@ struct replay {
 	struct attempt *attempts;
 	size_t count;
 	size_t room;
+	size_t newest[BUCKETS]; /* of each bucket, counted from 1; 0: none */
 };
+
+/* Nobody attacks the hash table of a program that reads a file. */
+static const uint8_t hash_key[16];
+
+static size_t *bucket_of(struct replay *replay, const struct tuple *tuple)
+{
+	return &replay->newest[siphash(hash_key, tuple, sizeof(*tuple)) % BUCKETS];
+}
 
 /* What the daemon would send of its own is in the capture, or it is not. */
 static void ignore(void *context, const struct protect_action *action)
@@ -33,8 +46,6 @@ static void ignore(void *context, const struct protect_action *action)
 
 struct replay *replay_new(const struct service_table *services, uint32_t capacity)
 {
-	/* Nobody attacks the hash table of a program that reads a file. */
-	static const uint8_t hash_key[16];
 	const struct protect_options options = {
 		.capacity = capacity,
 		.holds = ENGINE_HOLDS,
@@ -78,7 +89,7 @@ const char *replay_kind(const struct segment *segment)
  * SYN that was refused in between takes nothing over. */
 static struct attempt *attempt_of_tuple(struct replay *replay, const struct tuple *tuple)
 {
-	for (size_t i = replay->count; i > 0; i--)
+	for (size_t i = *bucket_of(replay, tuple); i > 0; i = replay->attempts[i - 1].older)
 		if (replay->attempts[i - 1].outcome != OUTCOME_REFUSED_SYN &&
 		    tuple_equal(&replay->attempts[i - 1].tuple, tuple))
 			return &replay->attempts[i - 1];
@@ -87,10 +98,12 @@ static struct attempt *attempt_of_tuple(struct replay *replay, const struct tupl
 
 static struct attempt *attempt_of_syn(struct replay *replay, const struct segment *segment)
 {
-	for (size_t i = 0; i < replay->count; i++)
-		if (replay->attempts[i].isn == segment->sequence &&
-		    tuple_equal(&replay->attempts[i].tuple, &segment->tuple))
-			return &replay->attempts[i];
+	size_t *newest = bucket_of(replay, &segment->tuple);
+
+	for (size_t i = *newest; i > 0; i = replay->attempts[i - 1].older)
+		if (replay->attempts[i - 1].isn == segment->sequence &&
+		    tuple_equal(&replay->attempts[i - 1].tuple, &segment->tuple))
+			return &replay->attempts[i - 1];
 	if (replay->count == replay->room) {
 		size_t room = replay->room == 0 ? 64 : replay->room * 2;
 		struct attempt *grown = realloc(replay->attempts, room * sizeof(*grown));
@@ -100,7 +113,9 @@ static struct attempt *attempt_of_syn(struct replay *replay, const struct segmen
 		replay->room = room;
 	}
 	struct attempt *attempt = &replay->attempts[replay->count++];
-	*attempt = (struct attempt){.tuple = segment->tuple, .isn = segment->sequence};
+	*attempt = (struct attempt){
+		.tuple = segment->tuple, .isn = segment->sequence, .older = *newest};
+	*newest = replay->count;
 	return attempt;
 }
 
