@@ -46,6 +46,7 @@ static struct table *attach_copy(int fd, struct copy *copy, uint64_t now, const 
 
 	for (int i = 0; table == NULL && i < TRIES; i++) {
 		free(copy->bytes);
+		copy->bytes = NULL;
 		if (read_whole(copy, fd))
 			table = state_attach(copy->bytes, copy->size, boot, now, why);
 		else
