@@ -16,7 +16,7 @@ void release_hold(struct protect *protect, struct connection *connection)
 		return;
 	struct hold_slot *slot = &protect->holds[number - 1];
 	hold_close(&slot->hold);
-	slot->used = false;
+	slot->used = false; /* NOLINT(clang-analyzer-core.NullDereference): number is not 0 */
 	slot->next_free = protect->hold_free;
 	protect->hold_free = number;
 	protect->held--;
@@ -35,6 +35,7 @@ static struct hold *take_hold(struct protect *protect, struct connection *connec
 	if (!hold_open(&slot->hold, segment, connection->isn, service->integrity,
 		       &connection->server))
 		return NULL;
+	/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): number is not 0 */
 	protect->hold_free = slot->next_free;
 	slot->used = true;
 	protect->held++;

@@ -83,8 +83,9 @@ int inject_packet(struct inject *inject, const uint8_t *bytes, size_t length)
 int inject_plan(struct inject *inject, const struct segment_plan *plan)
 {
 	uint8_t bytes[SEGMENT_HEADERS_MAX + INJECT_PAYLOAD_MAX];
+	size_t length = segment_build(plan, bytes, sizeof(bytes));
 
-	return inject_packet(inject, bytes, segment_build(plan, bytes, sizeof(bytes)));
+	return inject_packet(inject, bytes, length);
 }
 
 int inject_segment(struct inject *inject, const struct tuple *tuple, uint32_t sequence,

@@ -248,7 +248,7 @@ static void write_probe_sets(FILE *stream, const struct decoy_pairs *pairs)
 			fprintf(stream,
 				"\tset probes%s_%u_%u {\n"
 				"\t\ttype %s . inet_service . %s\n"
-				"\t\tsize %u\n"
+				"\t\tsize %d\n"
 				"\t\tflags dynamic,timeout\n"
 				"\t\ttimeout " PROBE_TIMEOUT "\n"
 				"\t}\n\n",
@@ -505,7 +505,7 @@ static void write_queue_chains(FILE *stream, const struct config *config, bool n
 			fprintf(stream, "\t\tqueue %sto %u\n", chain->bypass ? "flags bypass " : "",
 				chain->first);
 		else if (native_queue)
-			fprintf(stream, "\t\tqueue %sto %u-%u\n",
+			fprintf(stream, "\t\tqueue %sto %u-%d\n",
 				chain->bypass ? "flags bypass " : "", chain->first,
 				chain->first + chain->count - 1);
 		else if (chain->drop)

@@ -92,7 +92,7 @@ static void write_pass_sets(FILE *stream, const struct config *config)
 		fprintf(stream,
 			"\tset untranslated%s {\n"
 			"\t\ttype %s . inet_service . %s . inet_service\n"
-			"\t\tsize %u\n"
+			"\t\tsize %d\n"
 			"\t\tflags dynamic,timeout\n"
 			"\t\ttimeout " UNTRANSLATED_TIMEOUT "\n"
 			"\t}\n\n",

@@ -32,7 +32,7 @@ static struct nftnl_expr *queue_expression(const struct queue_chain *chain)
 	nftnl_expr_set_u32(expression, NFTNL_EXPR_TG_REV, XT_NFQUEUE_REVISION);
 	/* The expression owns info from now on. */
 	nftnl_expr_set(expression, NFTNL_EXPR_TG_INFO, info, sizeof(*info));
-	return expression;
+	return expression; /* NOLINT(clang-analyzer-unix.Malloc): see above */
 }
 
 static struct nftnl_rule *queue_rule(const char *table, const struct queue_chain *chain)
