@@ -122,6 +122,8 @@ libknockgw_io_a_SOURCES = \
 	src/io/ruleset.h \
 	src/io/ruleset_egress.c \
 	src/io/ruleset_egress.h \
+	src/io/ruleset_watch.c \
+	src/io/ruleset_watch.h \
 	src/io/seccomp.c \
 	src/io/seccomp.h \
 	src/io/secret_file.c \

@@ -20,11 +20,15 @@
 #include "privileges.h"
 #include "protect_role.h"
 #include "ruleset.h"
+#include "ruleset_watch.h"
 #include "seccomp.h"
 #include "watchdog.h"
 
 /* How often the kernel is asked how many packets its queues had to drop. */
 static const struct timeval OVERRUN_INTERVAL = {.tv_sec = 5};
+
+/* Somebody who removes the table again and again is answered once in that time. */
+static const struct timeval RESTORE_INTERVAL = {.tv_sec = 1};
 
 struct daemon {
 	struct config *config;
@@ -39,6 +43,9 @@ struct daemon {
 	struct watchdog *watchdog;
 	struct event *interface_changes;
 	struct event *failures[2];
+	struct ruleset_watch *ruleset_watch; /* NULL with manage_ruleset = false */
+	struct event *ruleset_changes;
+	struct event *ruleset_rest; /* until the watch is looked at again */
 	struct overruns protect_overruns;
 	struct overruns egress_overruns;
 	bool native_queue;
@@ -224,6 +231,69 @@ static bool watch_events(struct daemon *daemon)
 	return added;
 }
 
+static bool install_ruleset(struct daemon *daemon, char error[static NFT_ERROR_SIZE])
+{
+	bool installed = nft_install(daemon->nft, daemon->config, daemon->native_queue, error);
+
+	/* What the kernel tells about it is no news. */
+	if (daemon->ruleset_watch != NULL)
+		ruleset_watch_forget(daemon->ruleset_watch);
+	return installed;
+}
+
+/* Connections that were opened meanwhile carry no mark: with the table back they are refused. */
+static void restore_ruleset(struct daemon *daemon)
+{
+	char error[NFT_ERROR_SIZE];
+
+	daemon->ruleset_installed = install_ruleset(daemon, error);
+	if (daemon->ruleset_installed)
+		log_event(LOG_LEVEL_WARNING, "ruleset-restored",
+			  "table=\"inet " RULESET_TABLE "\"");
+	else
+		log_event(LOG_LEVEL_ERROR, "ruleset-not-restored",
+			  "reason=\"%s\" action=\"try again\"", error);
+	event_del(daemon->ruleset_changes);
+	event_add(daemon->ruleset_rest, &RESTORE_INTERVAL);
+}
+
+static void on_ruleset_change(evutil_socket_t fd, short events, void *context)
+{
+	struct daemon *daemon = context;
+	char who[RULESET_WATCH_WHO_SIZE];
+
+	(void)fd;
+	(void)events;
+	if (!ruleset_watch_changed(daemon->ruleset_watch, who))
+		return;
+	log_event(LOG_LEVEL_ERROR, "ruleset-changed",
+		  "table=\"inet " RULESET_TABLE "\" by=%s action=restore", who);
+	restore_ruleset(daemon);
+}
+
+static void on_ruleset_rest(evutil_socket_t fd, short events, void *context)
+{
+	struct daemon *daemon = context;
+
+	(void)fd;
+	(void)events;
+	if (daemon->ruleset_installed)
+		event_add(daemon->ruleset_changes, NULL);
+	else
+		restore_ruleset(daemon);
+}
+
+static bool watch_ruleset(struct daemon *daemon)
+{
+	daemon->ruleset_watch = ruleset_watch_open();
+	if (daemon->ruleset_watch == NULL)
+		return false;
+	daemon->ruleset_changes = event_new(daemon->base, ruleset_watch_fd(daemon->ruleset_watch),
+					    EV_READ | EV_PERSIST, on_ruleset_change, daemon);
+	daemon->ruleset_rest = event_new(daemon->base, -1, 0, on_ruleset_rest, daemon);
+	return daemon->ruleset_rest != NULL && add_event(daemon->ruleset_changes, NULL);
+}
+
 static bool start_ruleset(struct daemon *daemon)
 {
 	char error[NFT_ERROR_SIZE];
@@ -238,7 +308,12 @@ static bool start_ruleset(struct daemon *daemon)
 		return false;
 	}
 	daemon->native_queue = nft_has_native_queue(daemon->nft);
-	if (!nft_install(daemon->nft, daemon->config, daemon->native_queue, error)) {
+	if (!watch_ruleset(daemon)) {
+		log_event(LOG_LEVEL_ERROR, "start-failed",
+			  "reason=\"changes of rules cannot be watched: %s\"", strerror(errno));
+		return false;
+	}
+	if (!install_ruleset(daemon, error)) {
 		log_event(LOG_LEVEL_ERROR, "start-failed", "reason=\"%s\"", error);
 		return false;
 	}
@@ -341,16 +416,18 @@ static bool start(struct daemon *daemon)
 
 static void stop(struct daemon *daemon)
 {
-	struct event *events[] = {daemon->signals[0],  daemon->signals[1],
-				  daemon->signals[2],  daemon->signals[3],
-				  daemon->overruns,    daemon->interface_changes,
-				  daemon->failures[0], daemon->failures[1]};
+	struct event *events[] = {daemon->signals[0],      daemon->signals[1],
+				  daemon->signals[2],      daemon->signals[3],
+				  daemon->overruns,        daemon->interface_changes,
+				  daemon->failures[0],     daemon->failures[1],
+				  daemon->ruleset_changes, daemon->ruleset_rest};
 
 	stop_ruleset(daemon);
 	watchdog_free(daemon->watchdog);
 	for (size_t i = 0; i < sizeof(events) / sizeof(events[0]); i++)
 		if (events[i] != NULL)
 			event_free(events[i]);
+	ruleset_watch_close(daemon->ruleset_watch);
 	protect_role_stop(daemon->protect);
 	egress_role_stop(daemon->egress);
 	counters_free(daemon->counters);

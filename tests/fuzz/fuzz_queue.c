@@ -6,6 +6,7 @@
 
 #include "fuzz.h"
 #include "io/queue.h"
+#include "io/ruleset_watch.h"
 
 struct bounds {
 	const uint8_t *start;
@@ -28,6 +29,11 @@ static void walk(uint8_t *bytes, size_t length)
 	struct bounds bounds = {bytes, bytes + length, 0};
 	struct queue_counters counters = {0};
 
+	struct ruleset_change change;
+
+	/* It only looks; the walk over packets writes. */
+	ruleset_watch_parse(bytes, length, &change);
+	MUST(memchr(change.who, '\0', sizeof(change.who)) != NULL);
 	queue_take_datagram(&counters, bytes, length, check, &bounds);
 	MUST(counters.packets == bounds.packets);
 	MUST(counters.packets_gone <= counters.verdict_errors);
