@@ -19,6 +19,7 @@ EXTRA_DIST += \
 	tests/system/test_egress.py \
 	tests/system/test_egress_connections.py \
 	tests/system/raw_client.py \
+	tests/system/test_faults_daemon.py \
 	tests/system/test_faults_ruleset.py \
 	tests/system/test_flowtable.py \
 	tests/system/test_hostile.py \
