@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "build-config.h"
 #include "core/odds.h"
@@ -116,16 +117,45 @@ static int print_odds(const struct config *config)
 	return fflush(stdout) == 0 ? STATUS_FINE : STATUS_FAILED;
 }
 
-static int run(const struct options *options)
+/* A reload reads the file again, maybe from another folder than the daemon was started in. Returns
+ * NULL when memory is short. */
+static char *absolute_path(const char *path)
 {
-	bool detach = options->action == ACTION_RUN && !options->foreground;
-	struct background background;
-	int status = STATUS_FINE;
+	char *folder = path[0] == '/' ? NULL : getcwd(NULL, 0);
+	char *absolute = NULL;
 
-	if (detach && !background_detach(&background)) {
-		perror("knockgw: cannot go to the background");
+	if (folder == NULL)
+		return strdup(path);
+	if (asprintf(&absolute, "%s/%s", folder, path) < 0)
+		absolute = NULL;
+	free(folder);
+	return absolute;
+}
+
+static int run_daemon(const struct options *options)
+{
+	struct background background;
+	struct background *detached = options->foreground ? NULL : &background;
+	char *path = absolute_path(options->config);
+
+	if (path == NULL || (detached != NULL && !background_detach(detached))) {
+		perror("knockgw: cannot start");
+		free(path);
 		return STATUS_FAILED;
 	}
+	struct config *config = load(path);
+	free(path);
+	if (config == NULL)
+		return STATUS_USAGE;
+	return daemon_run(config, detached) ? STATUS_FINE : STATUS_FAILED;
+}
+
+static int run(const struct options *options)
+{
+	int status = STATUS_FINE;
+
+	if (options->action == ACTION_RUN)
+		return run_daemon(options);
 	struct config *config = load(options->config);
 	if (config == NULL)
 		return STATUS_USAGE;
@@ -133,9 +163,6 @@ static int run(const struct options *options)
 		status = print_ruleset(config);
 	else if (options->action == ACTION_CHECK)
 		status = print_odds(config);
-	else if (options->action == ACTION_RUN)
-		status = daemon_run(config, detach ? &background : NULL) ? STATUS_FINE
-									 : STATUS_FAILED;
 	config_free(config);
 	privileges_allow_inspection();
 	return status;

@@ -100,6 +100,8 @@ libknockgw_io_a_SOURCES = \
 	src/io/egress_worker.h \
 	src/io/event_ring.c \
 	src/io/event_ring.h \
+	src/io/generation.c \
+	src/io/generation.h \
 	src/io/inject.c \
 	src/io/inject.h \
 	src/io/interfaces.c \
@@ -118,8 +120,12 @@ libknockgw_io_a_SOURCES = \
 	src/io/protect_worker.h \
 	src/io/queue.c \
 	src/io/queue.h \
+	src/io/reload.c \
+	src/io/reload.h \
 	src/io/ruleset.c \
 	src/io/ruleset.h \
+	src/io/ruleset_changes.c \
+	src/io/ruleset_changes.h \
 	src/io/ruleset_egress.c \
 	src/io/ruleset_egress.h \
 	src/io/ruleset_watch.c \

@@ -45,7 +45,7 @@ struct service {
 	uint16_t reassemble_timeout; /* seconds from the first of these segments to the last; 0: the
 					default */
 	const struct key *keys;      /* the first is the current one */
-	size_t key_count;            /* at least 1 */
+	size_t key_count;            /* 0: nobody is let in */
 	uint32_t replay_window; /* seconds for which a token belongs to its first tuple; 0: any */
 	const struct failure_rules *failures; /* NULL: none */
 	struct tally *tally;                  /* for what no key fits */

@@ -34,6 +34,7 @@ struct service_config {
 	bool replay_window_given; /* in the file; else it is the default */
 	enum reject reject;
 	uint16_t decoy_port;
+	bool retired; /* no longer in the file: nobody is let in, established connections go on */
 	unsigned int line; /* in the file */
 };
 
@@ -43,6 +44,7 @@ struct egress_config {
 	size_t prefix_count;
 	struct key *key; /* one, in locked memory */
 	enum on_failure on_failure;
+	bool retired; /* no longer in the file: no new connections, established ones go on */
 	unsigned int line;
 };
 

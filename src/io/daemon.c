@@ -7,18 +7,21 @@
 #include <stdio.h>
 #include <string.h>
 #include <systemd/sd-daemon.h>
+#include <time.h>
 
 #include "background.h"
 #include "build-config.h"
 #include "core/calendar.h"
 #include "counters.h"
 #include "egress_role.h"
+#include "generation.h"
 #include "interfaces.h"
 #include "log.h"
 #include "nft.h"
 #include "overruns.h"
 #include "privileges.h"
 #include "protect_role.h"
+#include "reload.h"
 #include "ruleset.h"
 #include "ruleset_watch.h"
 #include "seccomp.h"
@@ -31,7 +34,7 @@ static const struct timeval OVERRUN_INTERVAL = {.tv_sec = 5};
 static const struct timeval RESTORE_INTERVAL = {.tv_sec = 1};
 
 struct daemon {
-	struct config *config;
+	struct generation *generation;
 	struct counters *counters;
 	struct nft *nft;
 	struct interfaces *interfaces;
@@ -48,7 +51,6 @@ struct daemon {
 	struct event *ruleset_rest; /* until the watch is looked at again */
 	struct overruns protect_overruns;
 	struct overruns egress_overruns;
-	bool native_queue;
 	bool ruleset_installed;
 	bool failed;
 };
@@ -121,11 +123,12 @@ static void on_statistics_signal(evutil_socket_t signal, short events, void *con
 
 static void on_reload_signal(evutil_socket_t signal, short events, void *context)
 {
+	char error[DAEMON_ERROR_SIZE];
+
 	(void)signal;
 	(void)events;
-	(void)context;
-	log_event(LOG_LEVEL_WARNING, "reload-refused",
-		  "reason=\"the configuration is read at start only; restart knockgw\"");
+	/* It has logged why it failed, if it did. */
+	daemon_reload(context, error);
 }
 
 static void on_overrun_timer(evutil_socket_t fd, short events, void *context)
@@ -199,12 +202,6 @@ static bool watch_signals(struct daemon *daemon)
 	return true;
 }
 
-static struct event *watch_pool(struct daemon *daemon, const struct worker_pool *pool)
-{
-	return event_new(daemon->base, worker_pool_failure_fd(pool), EV_READ | EV_PERSIST,
-			 on_worker_failure, daemon);
-}
-
 static bool add_event(struct event *event, const struct timeval *interval)
 {
 	return event != NULL && event_add(event, interval) == 0;
@@ -212,32 +209,27 @@ static bool add_event(struct event *event, const struct timeval *interval)
 
 static bool watch_events(struct daemon *daemon)
 {
-	bool added;
-
 	daemon->watchdog = watchdog_new(daemon->base, longest_silence, daemon);
 	daemon->overruns = event_new(daemon->base, -1, EV_PERSIST, on_overrun_timer, daemon);
 	daemon->interface_changes = event_new(daemon->base, interfaces_fd(daemon->interfaces),
 					      EV_READ | EV_PERSIST, on_interface_change, daemon);
-	added = daemon->watchdog != NULL && add_event(daemon->overruns, &OVERRUN_INTERVAL) &&
-		add_event(daemon->interface_changes, NULL);
-	if (added && daemon->protect != NULL) {
-		daemon->failures[0] = watch_pool(daemon, protect_role_pool(daemon->protect));
-		added = add_event(daemon->failures[0], NULL);
-	}
-	if (added && daemon->egress != NULL) {
-		daemon->failures[1] = watch_pool(daemon, egress_role_pool(daemon->egress));
-		added = add_event(daemon->failures[1], NULL);
-	}
-	return added;
+	return daemon->watchdog != NULL && add_event(daemon->overruns, &OVERRUN_INTERVAL) &&
+	       add_event(daemon->interface_changes, NULL);
 }
 
-static bool install_ruleset(struct daemon *daemon, char error[static NFT_ERROR_SIZE])
+/* What the kernel tells about our own changes is no news. */
+static void forget_changes(struct daemon *daemon)
 {
-	bool installed = nft_install(daemon->nft, daemon->config, daemon->native_queue, error);
-
-	/* What the kernel tells about it is no news. */
 	if (daemon->ruleset_watch != NULL)
 		ruleset_watch_forget(daemon->ruleset_watch);
+}
+
+static bool install_ruleset(struct daemon *daemon, const struct config *config,
+			    char error[static NFT_ERROR_SIZE])
+{
+	bool installed = nft_install(daemon->nft, config, error);
+
+	forget_changes(daemon);
 	return installed;
 }
 
@@ -246,7 +238,7 @@ static void restore_ruleset(struct daemon *daemon)
 {
 	char error[NFT_ERROR_SIZE];
 
-	daemon->ruleset_installed = install_ruleset(daemon, error);
+	daemon->ruleset_installed = install_ruleset(daemon, daemon->generation->config, error);
 	if (daemon->ruleset_installed)
 		log_event(LOG_LEVEL_WARNING, "ruleset-restored",
 			  "table=\"inet " RULESET_TABLE "\"");
@@ -298,7 +290,7 @@ static bool start_ruleset(struct daemon *daemon)
 {
 	char error[NFT_ERROR_SIZE];
 
-	if (!daemon->config->manage_ruleset) {
+	if (!daemon->generation->config->manage_ruleset) {
 		log_event(LOG_LEVEL_INFO, "ruleset-left-alone", "manage_ruleset=false");
 		return true;
 	}
@@ -307,18 +299,17 @@ static bool start_ruleset(struct daemon *daemon)
 		log_event(LOG_LEVEL_ERROR, "start-failed", "reason=\"libnftables does not start\"");
 		return false;
 	}
-	daemon->native_queue = nft_has_native_queue(daemon->nft);
 	if (!watch_ruleset(daemon)) {
 		log_event(LOG_LEVEL_ERROR, "start-failed",
 			  "reason=\"changes of rules cannot be watched: %s\"", strerror(errno));
 		return false;
 	}
-	if (!install_ruleset(daemon, error)) {
+	if (!install_ruleset(daemon, daemon->generation->config, error)) {
 		log_event(LOG_LEVEL_ERROR, "start-failed", "reason=\"%s\"", error);
 		return false;
 	}
 	log_event(LOG_LEVEL_INFO, "ruleset-installed", "table=\"inet " RULESET_TABLE "\" queue=%s",
-		  daemon->native_queue ? "native" : "xtables");
+		  nft_native_queue(daemon->nft) ? "native" : "xtables");
 	daemon->ruleset_installed = true;
 	return true;
 }
@@ -327,14 +318,14 @@ static bool start_ruleset(struct daemon *daemon)
  * egress part of the table stays, which does that with nobody behind its queues. */
 static bool keep_waiting(struct daemon *daemon, char error[static NFT_ERROR_SIZE])
 {
-	struct config waiting = *daemon->config;
+	struct config waiting = *daemon->generation->config;
 
 	waiting.service_count = 0;
 	log_event(LOG_LEVEL_WARNING, "ruleset-kept",
 		  "flows=%llu reason=\"translated connections wait for the next start\" "
 		  "to_remove=\"nft delete table inet " RULESET_TABLE "\"",
 		  (unsigned long long)egress_role_flows(daemon->egress));
-	return nft_install(daemon->nft, &waiting, daemon->native_queue, error);
+	return nft_install(daemon->nft, &waiting, error);
 }
 
 static void stop_ruleset(struct daemon *daemon)
@@ -354,18 +345,30 @@ static void stop_ruleset(struct daemon *daemon)
 	nft_close(daemon->nft);
 }
 
-static bool start_roles(struct daemon *daemon)
+static bool watch_pool(struct daemon *daemon, const struct worker_pool *pool, struct event **event)
 {
-	const struct config *config = daemon->config;
+	*event = event_new(daemon->base, worker_pool_failure_fd(pool), EV_READ | EV_PERSIST,
+			   on_worker_failure, daemon);
+	if (add_event(*event, NULL))
+		return true;
+	log_event(LOG_LEVEL_ERROR, "start-failed", "reason=\"libevent refuses events\"");
+	return false;
+}
 
-	if (config->service_count > 0) {
-		daemon->protect = protect_role_start(config, daemon->interfaces, daemon->counters);
-		if (daemon->protect == NULL)
+/* Starts those roles that the generation asks for and that do not run yet. */
+static bool start_roles(struct daemon *daemon, const struct generation *generation)
+{
+	if (generation->config->service_count > 0 && daemon->protect == NULL) {
+		daemon->protect =
+			protect_role_start(generation, daemon->interfaces, daemon->counters);
+		if (daemon->protect == NULL ||
+		    !watch_pool(daemon, protect_role_pool(daemon->protect), &daemon->failures[0]))
 			return false;
 	}
-	if (config->egress_count > 0) {
-		daemon->egress = egress_role_start(config, daemon->counters);
-		if (daemon->egress == NULL)
+	if (generation->config->egress_count > 0 && daemon->egress == NULL) {
+		daemon->egress = egress_role_start(generation, daemon->counters);
+		if (daemon->egress == NULL ||
+		    !watch_pool(daemon, egress_role_pool(daemon->egress), &daemon->failures[1]))
 			return false;
 	}
 	return true;
@@ -395,17 +398,38 @@ static bool confine(void)
 	return false;
 }
 
+static void free_event(struct event **event)
+{
+	if (*event != NULL)
+		event_free(*event);
+	*event = NULL;
+}
+
+static void stop_protect(struct daemon *daemon)
+{
+	free_event(&daemon->failures[0]);
+	protect_role_stop(daemon->protect);
+	daemon->protect = NULL;
+}
+
+static void stop_egress(struct daemon *daemon)
+{
+	free_event(&daemon->failures[1]);
+	egress_role_stop(daemon->egress);
+	daemon->egress = NULL;
+}
+
 static bool start(struct daemon *daemon)
 {
 	daemon->base = event_base_new();
 	daemon->interfaces = interfaces_open();
-	daemon->counters = counters_new(daemon->config->queue_count);
+	daemon->counters = counters_new(daemon->generation->config->queue_count);
 	if (daemon->base == NULL || daemon->interfaces == NULL || daemon->counters == NULL ||
-	    !counters_bind(daemon->counters, daemon->config)) {
+	    !counters_bind(daemon->counters, daemon->generation->config)) {
 		log_event(LOG_LEVEL_ERROR, "start-failed", "reason=\"%s\"", strerror(errno));
 		return false;
 	}
-	if (!start_roles(daemon))
+	if (!start_roles(daemon, daemon->generation))
 		return false;
 	if (!watch_signals(daemon) || !watch_events(daemon)) {
 		log_event(LOG_LEVEL_ERROR, "start-failed", "reason=\"libevent refuses events\"");
@@ -416,25 +440,113 @@ static bool start(struct daemon *daemon)
 
 static void stop(struct daemon *daemon)
 {
-	struct event *events[] = {daemon->signals[0],      daemon->signals[1],
-				  daemon->signals[2],      daemon->signals[3],
-				  daemon->overruns,        daemon->interface_changes,
-				  daemon->failures[0],     daemon->failures[1],
-				  daemon->ruleset_changes, daemon->ruleset_rest};
-
 	stop_ruleset(daemon);
 	watchdog_free(daemon->watchdog);
-	for (size_t i = 0; i < sizeof(events) / sizeof(events[0]); i++)
-		if (events[i] != NULL)
-			event_free(events[i]);
+	for (size_t i = 0; i < sizeof(daemon->signals) / sizeof(daemon->signals[0]); i++)
+		free_event(&daemon->signals[i]);
+	free_event(&daemon->overruns);
+	free_event(&daemon->interface_changes);
+	free_event(&daemon->ruleset_changes);
+	free_event(&daemon->ruleset_rest);
 	ruleset_watch_close(daemon->ruleset_watch);
-	protect_role_stop(daemon->protect);
-	egress_role_stop(daemon->egress);
+	stop_protect(daemon);
+	stop_egress(daemon);
 	counters_free(daemon->counters);
 	interfaces_close(daemon->interfaces);
 	if (daemon->base != NULL)
 		event_base_free(daemon->base);
 	libevent_global_shutdown();
+}
+
+/* Workers first: what a new rule queues they know already, and whom they no longer let in no old
+ * rule lets in. */
+static void use(struct daemon *daemon, const struct generation *generation)
+{
+	if (daemon->protect != NULL)
+		protect_role_use(daemon->protect, generation);
+	if (daemon->egress != NULL)
+		egress_role_use(daemon->egress, generation);
+}
+
+static bool update_ruleset(struct daemon *daemon, const struct config *config,
+			   char error[static NFT_ERROR_SIZE])
+{
+	if (daemon->nft == NULL)
+		return true;
+	bool updated = daemon->ruleset_installed && nft_update(daemon->nft, config, error);
+	forget_changes(daemon);
+	if (updated)
+		return true;
+	/* Somebody else has removed the table or changed it, and has not been noticed yet. */
+	log_event(LOG_LEVEL_WARNING, "ruleset-lost", "reason=\"%s\" action=install", error);
+	updated = install_ruleset(daemon, config, error);
+	daemon->ruleset_installed = daemon->ruleset_installed || updated;
+	return updated;
+}
+
+/* One that no worker uses any more. */
+static void drop_generation(struct daemon *daemon, struct generation *generation)
+{
+	counters_release(daemon->counters, generation->config);
+	generation_free(generation);
+}
+
+static bool go_over(struct daemon *daemon, struct generation *next,
+		    char error[static DAEMON_ERROR_SIZE])
+{
+	bool had_protect = daemon->protect != NULL;
+	bool had_egress = daemon->egress != NULL;
+
+	if (!counters_bind(daemon->counters, next->config)) {
+		snprintf(error, DAEMON_ERROR_SIZE, "out of memory");
+		drop_generation(daemon, next);
+		return false;
+	}
+	snprintf(error, DAEMON_ERROR_SIZE, "a role does not start, see the log");
+	use(daemon, next);
+	if (start_roles(daemon, next) && update_ruleset(daemon, next->config, error)) {
+		drop_generation(daemon, daemon->generation);
+		daemon->generation = next;
+		return true;
+	}
+	use(daemon, daemon->generation);
+	if (!had_protect)
+		stop_protect(daemon);
+	if (!had_egress)
+		stop_egress(daemon);
+	drop_generation(daemon, next);
+	return false;
+}
+
+static void tell_manager_of_reload(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu",
+		   (unsigned long long)now.tv_sec * 1000000 +
+			   (unsigned long long)now.tv_nsec / 1000);
+}
+
+bool daemon_reload(struct daemon *daemon, char error[static DAEMON_ERROR_SIZE])
+{
+	char quoted[DAEMON_ERROR_SIZE + 64];
+
+	tell_manager_of_reload();
+	struct generation *next = reload_next(daemon->generation, error);
+	bool done = next != NULL && go_over(daemon, next, error);
+	if (done) {
+		const struct config *config = daemon->generation->config;
+		log_change(config->log_level, config->log_format);
+		log_event(LOG_LEVEL_INFO, "reloaded", "services=%zu egress=%zu",
+			  config->service_count, config->egress_count);
+	} else {
+		log_event(LOG_LEVEL_ERROR, "reload-failed", "action=none reason=%s",
+			  log_quote(quoted, sizeof(quoted), error));
+	}
+	sd_notifyf(0, "READY=1\nSTATUS=%s%s",
+		   done ? "serving" : "the last reload failed: ", done ? "" : error);
+	return done;
 }
 
 static void announce(struct background *background)
@@ -449,10 +561,15 @@ static void announce(struct background *background)
 
 bool daemon_run(struct config *config, struct background *background)
 {
-	struct daemon daemon = {.config = config};
+	struct daemon daemon = {.generation = generation_new(config)};
 
 	privileges_forbid_dumps();
 	log_open(config->log_level, config->log_format, background == NULL);
+	if (daemon.generation == NULL) {
+		log_event(LOG_LEVEL_ERROR, "start-failed", "reason=\"out of memory\"");
+		config_free(config);
+		return false;
+	}
 	bool started = drop_privileges(config) && start(&daemon) && confine();
 	if (started) {
 		announce(background);
@@ -460,6 +577,7 @@ bool daemon_run(struct config *config, struct background *background)
 		sd_notify(0, "STOPPING=1");
 	}
 	stop(&daemon);
+	generation_free(daemon.generation);
 	log_event(LOG_LEVEL_INFO, "stopped", "status=%d", started && !daemon.failed ? 0 : 1);
 	log_close();
 	return started && !daemon.failed;

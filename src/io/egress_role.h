@@ -3,15 +3,20 @@
 #ifndef KNOCKGW_IO_EGRESS_ROLE_H
 #define KNOCKGW_IO_EGRESS_ROLE_H
 
-#include "config.h"
 #include "counters.h"
+#include "generation.h"
 #include "worker.h"
 
 struct egress_role;
 
-/* Starts the workers. Logs one line and returns NULL when that fails. config (bound to counters)
- * and counters must outlive it. */
-struct egress_role *egress_role_start(const struct config *config, const struct counters *counters);
+/* Starts the workers. Logs one line and returns NULL when that fails. generation (its
+ * configuration bound to counters) must outlive the role or its next egress_role_use, counters the
+ * role. */
+struct egress_role *egress_role_start(const struct generation *generation,
+				      const struct counters *counters);
+
+/* Goes over to another generation; the one before may be freed when this returns. */
+void egress_role_use(struct egress_role *role, const struct generation *generation);
 
 /* Stops them. NULL is fine. */
 void egress_role_stop(struct egress_role *role);

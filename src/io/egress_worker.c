@@ -90,7 +90,7 @@ static void carry_out(struct egress_worker *egress, struct worker *worker,
 {
 	const struct marks *marks = &egress->setup->marks;
 	uint32_t mark = queued->mark & ~marks->mask;
-	bool marked = egress->setup->set_marks && !from_wire(queued);
+	bool marked = worker_generation(worker)->set_marks && !from_wire(queued);
 
 	struct tally *tally = decision->destination != NULL ? decision->destination->tally
 							    : egress->setup->unknown;
@@ -149,7 +149,7 @@ static void translate_error(struct egress_worker *egress, struct worker *worker,
 static void translate_segment(struct egress_worker *egress, struct worker *worker,
 			      const struct queue_packet *queued, struct segment *segment)
 {
-	const struct destination_table *destinations = egress->setup->destinations;
+	const struct destination_table *destinations = worker_generation(worker)->destinations;
 	struct tuple tuple = segment->tuple;
 	struct decision decision;
 

@@ -7,7 +7,6 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-#include "core/destination.h"
 #include "core/reason.h"
 #include "core/table.h"
 #include "counters.h"
@@ -18,9 +17,7 @@ struct egress_worker;
 
 /* What all egress workers share; must outlive them. */
 struct egress_setup {
-	const struct destination_table *destinations;
 	struct marks marks;
-	bool set_marks; /* whether the ruleset wants to know what was translated */
 	uint16_t first_queue;
 	unsigned int count;    /* workers */
 	struct tally *unknown; /* for packets of no destination */

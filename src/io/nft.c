@@ -7,34 +7,14 @@
 #include <string.h>
 
 #include "ruleset.h"
+#include "ruleset_changes.h"
 #include "xt_queue.h"
 
 struct nft {
 	struct nft_ctx *context;
+	bool native_queue;
+	char *installed; /* the table that is in the kernel, as text; NULL: none */
 };
-
-struct nft *nft_open(void)
-{
-	struct nft *nft = calloc(1, sizeof(*nft));
-	if (nft == NULL)
-		return NULL;
-	nft->context = nft_ctx_new(NFT_CTX_DEFAULT);
-	if (nft->context == NULL) {
-		free(nft);
-		return NULL;
-	}
-	nft_ctx_buffer_output(nft->context);
-	nft_ctx_buffer_error(nft->context);
-	return nft;
-}
-
-void nft_close(struct nft *nft)
-{
-	if (nft == NULL)
-		return;
-	nft_ctx_free(nft->context);
-	free(nft);
-}
 
 /* libnftables reports a place in the text and marks it with carets: the first line is what matters.
  */
@@ -55,7 +35,8 @@ static bool run(struct nft *nft, const char *commands, char error[static NFT_ERR
 	return false;
 }
 
-bool nft_has_native_queue(struct nft *nft)
+/* Whether the kernel has the queue statement; asked by a trial that changes nothing. */
+static bool has_native_queue(struct nft *nft)
 {
 	char error[NFT_ERROR_SIZE];
 
@@ -66,48 +47,176 @@ bool nft_has_native_queue(struct nft *nft)
 	return native;
 }
 
-static char *ruleset_text(const struct config *config, bool native_queue)
+struct nft *nft_open(void)
+{
+	struct nft *nft = calloc(1, sizeof(*nft));
+	if (nft == NULL)
+		return NULL;
+	nft->context = nft_ctx_new(NFT_CTX_DEFAULT);
+	if (nft->context == NULL) {
+		free(nft);
+		return NULL;
+	}
+	nft_ctx_buffer_output(nft->context);
+	nft_ctx_buffer_error(nft->context);
+	nft->native_queue = has_native_queue(nft);
+	return nft;
+}
+
+void nft_close(struct nft *nft)
+{
+	if (nft == NULL)
+		return;
+	nft_ctx_free(nft->context);
+	free(nft->installed);
+	free(nft);
+}
+
+bool nft_native_queue(const struct nft *nft)
+{
+	return nft->native_queue;
+}
+
+static void memory_short(char error[static NFT_ERROR_SIZE])
+{
+	snprintf(error, NFT_ERROR_SIZE, "nftables: out of memory");
+}
+
+/* Ends what open_memstream began. Returns the text, or NULL when memory was short. */
+static char *finish_text(FILE *stream, char **text)
+{
+	bool written = ferror(stream) == 0;
+
+	if (fclose(stream) == 0 && written)
+		return *text;
+	free(*text);
+	*text = NULL;
+	return NULL;
+}
+
+static char *table_text(const struct config *config, bool native_queue)
 {
 	char *text = NULL;
-	size_t size = 0;
+	size_t size;
 	FILE *stream = open_memstream(&text, &size);
 
 	if (stream == NULL)
 		return NULL;
-	/* Adding it first makes deleting it right whether or not a crash left one behind. */
-	fputs("table inet " RULESET_TABLE "\ndelete table inet " RULESET_TABLE "\n", stream);
 	ruleset_write(stream, config, native_queue);
-	bool written = ferror(stream) == 0;
-	if (fclose(stream) != 0 || !written) {
-		free(text);
-		return NULL;
-	}
-	return text;
+	return finish_text(stream, &text);
 }
 
-bool nft_install(struct nft *nft, const struct config *config, bool native_queue,
-		 char error[static NFT_ERROR_SIZE])
+static void set_installed(struct nft *nft, char *text)
 {
-	struct queue_chain chains[QUEUE_CHAINS_MAX];
-	char *text = ruleset_text(config, native_queue);
+	free(nft->installed);
+	nft->installed = text;
+}
 
-	if (text == NULL) {
-		snprintf(error, NFT_ERROR_SIZE, "nftables: out of memory");
+/* Adding it first makes deleting it right whether or not a crash left one behind. */
+#define REMOVE_TABLE "table inet " RULESET_TABLE "\ndelete table inet " RULESET_TABLE "\n"
+
+static bool replace_table(struct nft *nft, const char *text, char error[static NFT_ERROR_SIZE])
+{
+	char *commands;
+
+	if (asprintf(&commands, "%s%s", REMOVE_TABLE, text) < 0) {
+		memory_short(error);
 		return false;
 	}
-	bool installed = run(nft, text, error);
-	free(text);
-	if (!installed || native_queue)
-		return installed;
-	if (xt_queue_install(RULESET_TABLE, chains, ruleset_queue_chains(config, chains), error))
+	bool done = run(nft, commands, error);
+	free(commands);
+	return done;
+}
+
+bool nft_install(struct nft *nft, const struct config *config, char error[static NFT_ERROR_SIZE])
+{
+	struct queue_chain chains[QUEUE_CHAINS_MAX];
+	char *text = table_text(config, nft->native_queue);
+
+	if (text == NULL) {
+		memory_short(error);
+		return false;
+	}
+	if (!replace_table(nft, text, error)) {
+		free(text);
+		return false;
+	}
+	set_installed(nft, text);
+	if (nft->native_queue ||
+	    xt_queue_install(RULESET_TABLE, chains, ruleset_queue_chains(config, chains), error))
 		return true;
 	char ignored[NFT_ERROR_SIZE];
 	nft_remove(nft, ignored);
 	return false;
 }
 
+/* One transaction from what is installed to text, which is freed in any case. */
+static bool change_to(struct nft *nft, char *text, char error[static NFT_ERROR_SIZE])
+{
+	char *commands = NULL;
+	char *result = NULL;
+	size_t size;
+	FILE *stream = text != NULL ? open_memstream(&commands, &size) : NULL;
+	bool done = false;
+
+	memory_short(error);
+	if (stream != NULL) {
+		bool written = ruleset_changes(nft->installed, text, stream, &result);
+		done = finish_text(stream, &commands) != NULL && written &&
+		       run(nft, commands, error);
+	}
+	free(commands);
+	free(text);
+	if (done)
+		set_installed(nft, result);
+	else
+		free(result);
+	return done;
+}
+
+/* What is installed, with those of the queue chains that it lacks. */
+static char *with_queue_chains(const char *installed, const struct queue_chain *chains,
+			       size_t count)
+{
+	char *text = NULL;
+	size_t size;
+	FILE *stream = open_memstream(&text, &size);
+
+	if (stream == NULL)
+		return NULL;
+	fputs(installed, stream);
+	for (size_t i = 0; i < count; i++)
+		ruleset_write_queue_chain(stream, &chains[i], false);
+	return finish_text(stream, &text);
+}
+
+/* Without a queue statement, new queue chains are made and filled before any rule leads there. */
+static bool prepare_queue_chains(struct nft *nft, const struct config *config,
+				 char error[static NFT_ERROR_SIZE])
+{
+	struct queue_chain chains[QUEUE_CHAINS_MAX];
+	size_t count = ruleset_queue_chains(config, chains);
+	size_t missing = 0;
+
+	for (size_t i = 0; i < count; i++)
+		if (!ruleset_has_chain(nft->installed, chains[i].name))
+			chains[missing++] = chains[i];
+	if (nft->native_queue || missing == 0)
+		return true;
+	return change_to(nft, with_queue_chains(nft->installed, chains, missing), error) &&
+	       xt_queue_install(RULESET_TABLE, chains, missing, error);
+}
+
+bool nft_update(struct nft *nft, const struct config *config, char error[static NFT_ERROR_SIZE])
+{
+	if (nft->installed == NULL)
+		return nft_install(nft, config, error);
+	return prepare_queue_chains(nft, config, error) &&
+	       change_to(nft, table_text(config, nft->native_queue), error);
+}
+
 bool nft_remove(struct nft *nft, char error[static NFT_ERROR_SIZE])
 {
-	return run(nft, "table inet " RULESET_TABLE "\ndelete table inet " RULESET_TABLE "\n",
-		   error);
+	set_installed(nft, NULL);
+	return run(nft, REMOVE_TABLE, error);
 }

@@ -9,32 +9,18 @@
 #include "log.h"
 #include "protect_worker.h"
 #include "ruleset.h"
-#include "service_rows.h"
 
 enum {
-	/* Longest headers of a SYN: IPv4 has 60 + 60, IPv6 some extension headers. */
-	COPY_HEADERS = 256,
-	COPY_PACKET = 65535,
 	QUEUE_LENGTH = 8192,
 	TOKENS_PER_FLOW = 2, /* that replay protection remembers, for each of max_flows */
 };
 
 struct protect_role {
 	struct protect_setup setup;
-	struct service_table *services;
 	struct worker_pool *pool;
 	unsigned int count;
 	struct protect_worker *workers[];
 };
-
-/* A payload check needs whole packets, a token only the headers of its SYN. */
-static uint32_t copy_range(const struct config *config)
-{
-	for (size_t i = 0; i < config->service_count; i++)
-		if (config->services[i].service.integrity > 0)
-			return COPY_PACKET;
-	return COPY_HEADERS;
-}
 
 static struct guards *new_guards(const struct config *config)
 {
@@ -45,18 +31,18 @@ static struct guards *new_guards(const struct config *config)
 	return guards_new((size_t)config->max_flows * TOKENS_PER_FLOW, hash_key);
 }
 
-static bool start_workers(struct protect_role *role, const struct config *config,
+static bool start_workers(struct protect_role *role, const struct generation *generation,
 			  char error[static QUEUE_ERROR_SIZE])
 {
 	const struct queue_options options = {
-		.number = ruleset_protect_queue(config),
-		.copy_range = copy_range(config),
+		.number = ruleset_protect_queue(generation->config),
+		.copy_range = generation->copy_range,
 		.max_length = QUEUE_LENGTH,
 	};
 	struct worker_callbacks *callbacks = calloc(role->count, sizeof(*callbacks));
 
 	snprintf(error, QUEUE_ERROR_SIZE, "out of memory");
-	if (callbacks == NULL || role->services == NULL || role->setup.guards == NULL) {
+	if (callbacks == NULL || role->setup.guards == NULL) {
 		free(callbacks);
 		return false;
 	}
@@ -70,23 +56,24 @@ static bool start_workers(struct protect_role *role, const struct config *config
 		}
 		callbacks[i] = protect_worker_callbacks(role->workers[i]);
 	}
-	role->pool = worker_pool_start("protect", &options, role->count, callbacks, error);
+	role->pool =
+		worker_pool_start("protect", &options, role->count, callbacks, generation, error);
 	free(callbacks);
 	return role->pool != NULL;
 }
 
-struct protect_role *protect_role_start(const struct config *config, struct interfaces *interfaces,
+struct protect_role *protect_role_start(const struct generation *generation,
+					struct interfaces *interfaces,
 					const struct counters *counters)
 {
+	const struct config *config = generation->config;
 	char error[QUEUE_ERROR_SIZE] = "out of memory";
 	struct protect_role *role =
 		calloc(1, sizeof(*role) + config->queue_count * sizeof(role->workers[0]));
 
 	if (role != NULL) {
 		role->count = config->queue_count;
-		role->services = service_table_of_config(config);
 		role->setup = (struct protect_setup){
-			.services = role->services,
 			.interfaces = interfaces,
 			.marks = marks_from_mask(config->mark),
 			.capacity = config->max_flows / config->queue_count + 1,
@@ -94,7 +81,7 @@ struct protect_role *protect_role_start(const struct config *config, struct inte
 			.holds = (config->max_held + config->queue_count - 1) / config->queue_count,
 			.unknown = counters_unknown(counters, ROLE_PROTECT),
 		};
-		if (start_workers(role, config, error))
+		if (start_workers(role, generation, error))
 			return role;
 	}
 	log_event(LOG_LEVEL_ERROR, "start-failed", "role=protect reason=\"%s\"", error);
@@ -110,8 +97,12 @@ void protect_role_stop(struct protect_role *role)
 	for (unsigned int i = 0; i < role->count; i++)
 		protect_worker_free(role->workers[i]);
 	guards_free(role->setup.guards);
-	service_table_free(role->services);
 	free(role);
+}
+
+void protect_role_use(struct protect_role *role, const struct generation *generation)
+{
+	worker_pool_use(role->pool, generation);
 }
 
 const struct worker_pool *protect_role_pool(const struct protect_role *role)

@@ -14,6 +14,7 @@
 struct protect_worker {
 	const struct protect_setup *setup;
 	unsigned int number;
+	const struct service_table *services; /* of the current batch */
 	struct protect *engine;
 	struct conntrack *conntrack;
 	struct inject *inject;
@@ -211,7 +212,7 @@ static void send_to_client(struct protect_worker *protect, const struct tuple *c
 static void log_action(struct protect_worker *protect, const struct protect_action *action)
 {
 	const struct service *service =
-		service_table_find(protect->setup->services, &action->tuple.destination);
+		service_table_find(protect->services, &action->tuple.destination);
 	bool verified = action->kind == PROTECT_VERIFY;
 	char source[ENDPOINT_TEXT_SIZE];
 	char destination[ENDPOINT_TEXT_SIZE];
@@ -348,12 +349,13 @@ static void judge_packet(void *context, struct worker *worker, struct queue_pack
 		return;
 	}
 	struct tuple tuple = segment.tuple;
+	protect->services = worker_generation(worker)->services;
 	if (queued->hook == NF_INET_POST_ROUTING)
-		protect_reply(protect->engine, protect->setup->services, &segment,
-			      worker_time(worker), &decision);
+		protect_reply(protect->engine, protect->services, &segment, worker_time(worker),
+			      &decision);
 	else
-		protect_judge(protect->engine, protect->setup->services, &segment,
-			      worker_moment(worker), &decision);
+		protect_judge(protect->engine, protect->services, &segment, worker_moment(worker),
+			      &decision);
 	if (decision.verdict == VERDICT_LOOKUP)
 		protect_resolve(&segment, look_up(protect, &tuple), &decision);
 	else if (known_tuple)
@@ -368,6 +370,7 @@ static uint64_t tick(void *context, struct worker *worker)
 {
 	struct protect_worker *protect = context;
 
+	protect->services = worker_generation(worker)->services;
 	uint64_t due = protect_tick(protect->engine, worker_time(worker));
 
 	atomic_store_explicit(&protect->counters.pending, protect_pending(protect->engine),

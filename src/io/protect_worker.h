@@ -19,7 +19,6 @@ struct protect_worker;
 
 /* What all protect workers share; must outlive them. */
 struct protect_setup {
-	const struct service_table *services;
 	struct interfaces *interfaces;
 	struct marks marks;
 	uint32_t capacity;     /* connections that one worker remembers */

@@ -30,6 +30,7 @@ enum {
 struct queue {
 	struct mnl_socket *socket;
 	uint16_t number;
+	uint32_t copy_range;
 	unsigned int batch; /* packets in one receive */
 	size_t slot;        /* bytes for one message */
 	uint8_t *messages;
@@ -116,16 +117,22 @@ static void tune_socket(const struct queue *queue)
 	setsockopt(fd, SOL_NETLINK, NETLINK_CAP_ACK, &on, sizeof(on));
 }
 
-static bool make_room(struct queue *queue, const struct queue_options *options)
+static bool make_room(struct queue *queue, uint32_t copy_range)
 {
 	/* Netlink headers are read in place, so every slot must be aligned. */
-	queue->slot = (options->copy_range + MESSAGE_ROOM) / NLMSG_ALIGNTO * NLMSG_ALIGNTO;
-	queue->batch = (unsigned int)(BATCH_BYTES / queue->slot);
-	if (queue->batch > BATCH_PACKETS)
-		queue->batch = BATCH_PACKETS;
-	queue->messages = malloc(queue->batch * queue->slot);
-	if (queue->messages == NULL)
+	size_t slot = (copy_range + MESSAGE_ROOM) / NLMSG_ALIGNTO * NLMSG_ALIGNTO;
+	unsigned int batch = (unsigned int)(BATCH_BYTES / slot);
+
+	if (batch > BATCH_PACKETS)
+		batch = BATCH_PACKETS;
+	uint8_t *messages = malloc(batch * slot);
+	if (messages == NULL)
 		return false;
+	free(queue->messages);
+	queue->messages = messages;
+	queue->copy_range = copy_range;
+	queue->slot = slot;
+	queue->batch = batch;
 	for (unsigned int i = 0; i < queue->batch; i++) {
 		queue->vectors[i].iov_base = queue->messages + i * queue->slot;
 		queue->vectors[i].iov_len = queue->slot;
@@ -135,13 +142,26 @@ static bool make_room(struct queue *queue, const struct queue_options *options)
 	return true;
 }
 
+void queue_widen(struct queue *queue, uint32_t copy_range)
+{
+	char buffer[256];
+
+	if (copy_range <= queue->copy_range || !make_room(queue, copy_range))
+		return;
+	/* No acknowledgement is awaited, since packets may come before it. */
+	struct nlmsghdr *message = nfq_nlmsg_put(buffer, NFQNL_MSG_CONFIG, queue->number);
+	nfq_nlmsg_cfg_put_params(message, NFQNL_COPY_PACKET, (int)copy_range);
+	if (mnl_socket_sendto(queue->socket, message, message->nlmsg_len) < 0)
+		counter_add(&queue->counters.verdict_errors, 1);
+}
+
 static int start(struct queue *queue, const struct queue_options *options)
 {
 	queue->socket = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC);
 	if (queue->socket == NULL || mnl_socket_bind(queue->socket, 0, MNL_SOCKET_AUTOPID) < 0)
 		return errno;
 	tune_socket(queue);
-	if (!make_room(queue, options))
+	if (!make_room(queue, options->copy_range))
 		return ENOMEM;
 	int failure = bind_queue(queue);
 	return failure != 0 ? failure : set_parameters(queue, options);

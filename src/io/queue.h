@@ -60,6 +60,10 @@ int queue_fd(const struct queue *queue);
 int queue_receive(struct queue *queue, void (*packet)(void *context, struct queue_packet *packet),
 		  void *context);
 
+/* Raises what is handed over of each packet; never lowers it. From the queue's own thread, between
+ * two batches. Without memory for longer packets they go on being cut short. */
+void queue_widen(struct queue *queue, uint32_t copy_range);
+
 /* Gives a verdict (NF_ACCEPT, NF_DROP, …) for a packet. mark: the new packet mark, or NULL to leave
  * it. payload: the new packet, or NULL to leave it; must stay valid until the verdict is sent,
  * which a payload of the current batch does. */

@@ -2,6 +2,7 @@
 #include "ruleset.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "ruleset_egress.h"
 
@@ -99,11 +100,37 @@ static void write_decoy_mapping(FILE *stream, const struct service_config *servi
 	fprintf(stream, " : %s . %u", endpoint_format_address(endpoint, text), service->decoy_port);
 }
 
+/* Whether nobody gets in, whoever asks. */
+static bool is_shut(const struct service_config *service)
+{
+	return service->retired;
+}
+
+enum { SETTLE_NAME_SIZE = 48 };
+
+/* The chain that settles the fate of packets to a port of a service: services with the same fates
+ * share it, so that it rarely changes. */
+static const char *settle_name(char name[static SETTLE_NAME_SIZE],
+			       const struct service_config *service, uint16_t port)
+{
+	static const char *const words[] = {
+		[REJECT_CLOSED] = "closed", [REJECT_RESET] = "reset", [REJECT_DROP] = "drop"};
+	char ports[16] = "";
+
+	if (service->reject == REJECT_CLOSED)
+		snprintf(ports, sizeof(ports), "_%u_%u", port, service->decoy_port);
+	snprintf(name, SETTLE_NAME_SIZE, "settle_%s%s%s%s", words[service->reject], ports,
+		 service->backend_count > 0 ? "_backend" : "", is_shut(service) ? "_shut" : "");
+	return name;
+}
+
 static void write_refusal(FILE *stream, const struct service_config *service,
 			  const struct endpoint *endpoint)
 {
+	char name[SETTLE_NAME_SIZE];
+
 	write_endpoint(stream, service, endpoint);
-	fprintf(stream, " : goto settle_%s_%u", service->service.name, endpoint->port);
+	fprintf(stream, " : goto %s", settle_name(name, service, endpoint->port));
 }
 
 static const struct backend *backend_of(const struct service_config *service, uint8_t family)
@@ -140,7 +167,7 @@ static bool with_decoy(const struct service_config *service, uint8_t family)
 
 static bool with_backend(const struct service_config *service, uint8_t family)
 {
-	return backend_of(service, family) != NULL;
+	return !service->retired && backend_of(service, family) != NULL;
 }
 
 /* One set or map over the endpoints of those services that wanted() names. */
@@ -231,11 +258,24 @@ static struct decoy_pairs decoy_pairs_of(const struct config *config)
 	return pairs;
 }
 
-static bool port_seen_before(const struct service_config *service, size_t index)
+/* Whether an earlier endpoint, of this service or another, has the same settle chain. */
+static bool settle_seen_before(const struct config *config, const struct service_config *last,
+			       size_t index)
 {
-	for (size_t i = 0; i < index; i++)
-		if (service->endpoints[i].port == service->endpoints[index].port)
-			return true;
+	char wanted[SETTLE_NAME_SIZE];
+	char name[SETTLE_NAME_SIZE];
+
+	settle_name(wanted, last, last->endpoints[index].port);
+	FOR_EACH_SERVICE(config, service)
+	{
+		size_t count = service == last ? index : service->endpoint_count;
+		for (size_t i = 0; i < count; i++)
+			if (strcmp(settle_name(name, service, service->endpoints[i].port),
+				   wanted) == 0)
+				return true;
+		if (service == last)
+			break;
+	}
 	return false;
 }
 
@@ -352,26 +392,36 @@ static void write_refusal_rules(FILE *stream, const struct service_config *servi
 		marks->refused);
 }
 
+static void write_settle_chain(FILE *stream, const struct service_config *service, uint16_t port,
+			       const struct marks *marks)
+{
+	char name[SETTLE_NAME_SIZE];
+
+	fprintf(stream, "\tchain %s {\n", settle_name(name, service, port));
+	/* Without ct nothing translates it for the backend. */
+	if (service->backend_count > 0)
+		fprintf(stream, "\t\tct state invalid meta mark & 0x%08x == 0x%08x drop\n",
+			marks->mask, marks->verified);
+	if (is_shut(service))
+		fprintf(stream,
+			"\t\ttcp flags & (fin | syn | rst | ack) != syn jump authorised\n"
+			"\t\tmeta mark set meta mark & 0x%08x\n",
+			~marks->mask);
+	else
+		fputs("\t\tjump authorised\n", stream);
+	write_refusal_rules(stream, service, port, marks);
+	fputs("\t}\n\n", stream);
+}
+
 static void write_settle_chains(FILE *stream, const struct config *config,
 				const struct marks *marks)
 {
 	FOR_EACH_SERVICE(config, service)
 	{
-		for (size_t i = 0; i < service->endpoint_count; i++) {
-			uint16_t port = service->endpoints[i].port;
-
-			if (port_seen_before(service, i))
-				continue;
-			fprintf(stream, "\tchain settle_%s_%u {\n", service->service.name, port);
-			/* Without ct nothing translates it for the backend. */
-			if (service->backend_count > 0)
-				fprintf(stream,
-					"\t\tct state invalid meta mark & 0x%08x == 0x%08x drop\n",
-					marks->mask, marks->verified);
-			fputs("\t\tjump authorised\n", stream);
-			write_refusal_rules(stream, service, port, marks);
-			fputs("\t}\n\n", stream);
-		}
+		for (size_t i = 0; i < service->endpoint_count; i++)
+			if (!settle_seen_before(config, service, i))
+				write_settle_chain(stream, service, service->endpoints[i].port,
+						   marks);
 	}
 }
 
@@ -492,26 +542,28 @@ static void write_replies(FILE *stream, const struct config *config, const struc
 	fputs("\t}\n\n", stream);
 }
 
+void ruleset_write_queue_chain(FILE *stream, const struct queue_chain *chain, bool native_queue)
+{
+	const char *bypass = chain->bypass ? "flags bypass " : "";
+
+	fprintf(stream, "\tchain %s {\n", chain->name);
+	if (native_queue && chain->count == 1)
+		fprintf(stream, "\t\tqueue %sto %u\n", bypass, chain->first);
+	else if (native_queue)
+		fprintf(stream, "\t\tqueue %sto %u-%d\n", bypass, chain->first,
+			chain->first + chain->count - 1);
+	else if (chain->drop)
+		fputs("\t\tdrop\n", stream);
+	fputs("\t}\n\n", stream);
+}
+
 static void write_queue_chains(FILE *stream, const struct config *config, bool native_queue)
 {
 	struct queue_chain chains[QUEUE_CHAINS_MAX];
 	size_t count = ruleset_queue_chains(config, chains);
 
-	for (size_t i = 0; i < count; i++) {
-		const struct queue_chain *chain = &chains[i];
-
-		fprintf(stream, "\tchain %s {\n", chain->name);
-		if (native_queue && chain->count == 1)
-			fprintf(stream, "\t\tqueue %sto %u\n", chain->bypass ? "flags bypass " : "",
-				chain->first);
-		else if (native_queue)
-			fprintf(stream, "\t\tqueue %sto %u-%d\n",
-				chain->bypass ? "flags bypass " : "", chain->first,
-				chain->first + chain->count - 1);
-		else if (chain->drop)
-			fputs("\t\tdrop\n", stream);
-		fputs("\t}\n\n", stream);
-	}
+	for (size_t i = 0; i < count; i++)
+		ruleset_write_queue_chain(stream, &chains[i], native_queue);
 }
 
 static void write_protect_role(FILE *stream, const struct config *config, const struct marks *marks)

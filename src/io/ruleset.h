@@ -41,6 +41,9 @@ enum { QUEUE_CHAINS_MAX = 2 + 2 * FLOW_SHARDS };
 size_t ruleset_queue_chains(const struct config *config,
 			    struct queue_chain chains[static QUEUE_CHAINS_MAX]);
 
+/* Writes a queue chain as ruleset_write does. */
+void ruleset_write_queue_chain(FILE *stream, const struct queue_chain *chain, bool native_queue);
+
 /* First queue number of a role. */
 uint16_t ruleset_protect_queue(const struct config *config);
 uint16_t ruleset_egress_queue(const struct config *config);

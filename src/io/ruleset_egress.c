@@ -59,14 +59,20 @@ static bool has_prefixes(const struct config *config)
 	return false;
 }
 
+/* A set cannot change its flags, so one of prefixes has another name. */
+static const char *set_kind(const struct config *config)
+{
+	return has_prefixes(config) ? "_prefixes" : "";
+}
+
 /* A set of prefixes; with only_pass, of those destinations whose new connections may pass. */
 static void write_prefix_set(FILE *stream, const struct config *config,
 			     const struct ip_family *family, const char *name, bool only_pass)
 {
 	bool first = true;
 
-	fprintf(stream, "\tset %s%s {\n\t\ttype %s . inet_service\n%s", name, family->digit,
-		family->type, has_prefixes(config) ? "\t\tflags interval\n" : "");
+	fprintf(stream, "\tset %s%s%s {\n\t\ttype %s . inet_service\n%s", name, set_kind(config),
+		family->digit, family->type, has_prefixes(config) ? "\t\tflags interval\n" : "");
 	for (size_t i = 0; i < config->egress_count; i++) {
 		const struct egress_config *egress = &config->egress[i];
 
@@ -119,36 +125,41 @@ static void write_share(FILE *stream, const char *chain, const char *port, unsig
 /* The two chains that see what leaves for a server and what comes from one. Behind SNAT on the way
  * out, before conntrack on the way in: so the addresses are those of the wire, and conntrack sees
  * the client's numbers only. */
-static void write_hooks(FILE *stream, const char *outgoing, const char *incoming)
+static void write_hooks(FILE *stream, const struct config *config, const char *outgoing,
+			const char *incoming)
 {
+	const char *kind = set_kind(config);
+
 	fprintf(stream,
 		"\tchain egress_out {\n"
 		"\t\ttype filter hook postrouting priority srcnat + 50; policy accept;\n"
-		"\t\tip daddr . tcp dport @egress4 goto %s\n"
-		"\t\tip6 daddr . tcp dport @egress6 goto %s\n"
+		"\t\tip daddr . tcp dport @egress%s4 goto %s\n"
+		"\t\tip6 daddr . tcp dport @egress%s6 goto %s\n"
 		"\t\t" ICMP_ERRORS ERROR_LIMIT " goto translate_or_pass_0\n"
 		"\t\t" ICMPV6_ERRORS ERROR_LIMIT " goto translate_or_pass_0\n"
 		"\t}\n\n"
 		"\tchain egress_in {\n"
 		"\t\ttype filter hook prerouting priority raw; policy accept;\n"
-		"\t\tip saddr . tcp sport @egress4 goto %s\n"
-		"\t\tip6 saddr . tcp sport @egress6 goto %s\n"
+		"\t\tip saddr . tcp sport @egress%s4 goto %s\n"
+		"\t\tip6 saddr . tcp sport @egress%s6 goto %s\n"
 		"\t\t" ICMP_ERRORS ERROR_LIMIT " goto translate_or_pass_0\n"
 		"\t\t" ICMPV6_ERRORS ERROR_LIMIT " goto translate_or_pass_0\n"
 		"\t}\n\n",
-		outgoing, outgoing, incoming, incoming);
+		kind, outgoing, kind, outgoing, kind, incoming, kind, incoming);
 }
 
 /* Where some new connections may pass without a daemon, translated ones must be known by their ct
  * mark, so that they wait for it. */
-static void write_gate(FILE *stream, const struct marks *marks)
+static void write_gate(FILE *stream, const struct config *config, const struct marks *marks)
 {
+	const char *kind = set_kind(config);
+
 	fprintf(stream,
 		"\tchain egress_gate {\n"
 		"\t\tmeta mark set meta mark & 0x%08x\n"
 		"\t\tct mark & 0x%08x == 0x%08x goto translate_sport\n"
-		"\t\tip daddr . tcp dport @pass4 goto translate_or_pass_sport\n"
-		"\t\tip6 daddr . tcp dport @pass6 goto translate_or_pass_sport\n"
+		"\t\tip daddr . tcp dport @pass%s4 goto translate_or_pass_sport\n"
+		"\t\tip6 daddr . tcp dport @pass%s6 goto translate_or_pass_sport\n"
 		"\t\tgoto translate_sport\n"
 		"\t}\n\n"
 		"\tchain egress_back {\n"
@@ -158,31 +169,34 @@ static void write_gate(FILE *stream, const struct marks *marks)
 		"goto translate_or_pass_dport\n"
 		"\t\tgoto translate_dport\n"
 		"\t}\n\n",
-		~marks->mask, marks->mask, marks->verified);
+		~marks->mask, marks->mask, marks->verified, kind, kind);
 }
 
 /* The mark moves to the connection. One that went out untranslated is remembered, since it must not
  * be held up on its way back, where no ct mark is known yet. */
-static void write_keep(FILE *stream, const struct marks *marks)
+static void write_keep(FILE *stream, const struct config *config, const struct marks *marks)
 {
+	const char *kind = set_kind(config);
+
 	fprintf(stream,
 		"\tchain egress_mark {\n"
 		"\t\tmeta mark & 0x%08x == 0x%08x ct mark set ct mark & 0x%08x | 0x%08x "
 		"meta mark set meta mark & 0x%08x accept\n"
 		"\t\tmeta mark set meta mark & 0x%08x\n"
 		"\t\tct mark & 0x%08x == 0x%08x accept\n"
-		"\t\tip daddr . tcp dport @pass4 update @untranslated4 { ip daddr . tcp dport . "
+		"\t\tip daddr . tcp dport @pass%s4 update @untranslated4 { ip daddr . tcp dport . "
 		"ip saddr . tcp sport }\n"
-		"\t\tip6 daddr . tcp dport @pass6 update @untranslated6 { ip6 daddr . tcp dport . "
+		"\t\tip6 daddr . tcp dport @pass%s6 update @untranslated6 { ip6 daddr . tcp dport "
+		". "
 		"ip6 saddr . tcp sport }\n"
 		"\t}\n\n"
 		"\tchain egress_keep {\n"
 		"\t\ttype filter hook postrouting priority srcnat + 51; policy accept;\n"
-		"\t\tip daddr . tcp dport @egress4 goto egress_mark\n"
-		"\t\tip6 daddr . tcp dport @egress6 goto egress_mark\n"
+		"\t\tip daddr . tcp dport @egress%s4 goto egress_mark\n"
+		"\t\tip6 daddr . tcp dport @egress%s6 goto egress_mark\n"
 		"\t}\n\n",
 		marks->mask, marks->verified, ~marks->mask, marks->verified, ~marks->mask,
-		~marks->mask, marks->mask, marks->verified);
+		~marks->mask, marks->mask, marks->verified, kind, kind, kind, kind);
 }
 
 void ruleset_write_egress(FILE *stream, const struct config *config, const struct marks *marks)
@@ -197,13 +211,13 @@ void ruleset_write_egress(FILE *stream, const struct config *config, const struc
 	write_share(stream, "translate", "sport", count);
 	write_share(stream, "translate", "dport", count);
 	if (!may_pass) {
-		write_hooks(stream, "translate_sport", "translate_dport");
+		write_hooks(stream, config, "translate_sport", "translate_dport");
 		return;
 	}
 	write_pass_sets(stream, config);
 	write_share(stream, "translate_or_pass", "sport", count);
 	write_share(stream, "translate_or_pass", "dport", count);
-	write_gate(stream, marks);
-	write_hooks(stream, "egress_gate", "egress_back");
-	write_keep(stream, marks);
+	write_gate(stream, config, marks);
+	write_hooks(stream, config, "egress_gate", "egress_back");
+	write_keep(stream, config, marks);
 }

@@ -24,6 +24,9 @@ struct worker {
 	struct moment time;
 	_Atomic uint64_t seen; /* time.steady, for other threads */
 	uint64_t due;          /* when the role wants its next tick */
+	/* The generation of the current batch, NULL between batches. As long as it is named here
+	 * it is not freed: a hazard pointer. */
+	_Atomic(const struct generation *) used;
 	pthread_t thread;
 	bool running;
 };
@@ -33,6 +36,7 @@ struct worker_pool {
 	uint16_t first;
 	unsigned int count;
 	_Atomic bool stopping;
+	_Atomic(const struct generation *) generation;
 	int stop;    /* eventfd: wakes workers that wait when they are to stop */
 	int failure; /* eventfd: readable when one gave up */
 	struct worker workers[];
@@ -41,6 +45,11 @@ struct worker_pool {
 struct queue *worker_queue(struct worker *worker)
 {
 	return worker->queue;
+}
+
+const struct generation *worker_generation(const struct worker *worker)
+{
+	return atomic_load_explicit(&worker->used, memory_order_relaxed);
 }
 
 uint64_t worker_time(const struct worker *worker)
@@ -93,6 +102,26 @@ static void await_packets(const struct worker *worker)
 	poll(polled, 2, wait < TICK ? (int)wait : TICK);
 }
 
+/* Takes hold of the current generation. It may have been replaced, and freed, before our claim
+ * was to be seen: then the claim is for nothing, and the new one is taken. */
+static void begin_batch(struct worker *worker)
+{
+	const struct generation *generation;
+
+	do {
+		generation = atomic_load(&worker->pool->generation);
+		atomic_store(&worker->used, generation);
+	} while (atomic_load(&worker->pool->generation) != generation);
+	worker->time = moment_now();
+	atomic_store_explicit(&worker->seen, worker->time.steady, memory_order_relaxed);
+	queue_widen(worker->queue, generation->copy_range);
+}
+
+static void end_batch(struct worker *worker)
+{
+	atomic_store(&worker->used, NULL);
+}
+
 static void *serve(void *argument)
 {
 	struct worker *worker = argument;
@@ -102,13 +131,15 @@ static void *serve(void *argument)
 		/* Under load the next batch is there already: it need not be asked for. */
 		if (received == 0)
 			await_packets(worker);
-		worker->time = moment_now();
-		atomic_store_explicit(&worker->seen, worker->time.steady, memory_order_relaxed);
+		begin_batch(worker);
 		received = queue_receive(worker->queue, take_packet, worker);
+		if (received >= 0) {
+			worker->due = worker->callbacks.tick(worker->callbacks.context, worker);
+			queue_flush(worker->queue);
+		}
+		end_batch(worker);
 		if (received < 0)
 			break;
-		worker->due = worker->callbacks.tick(worker->callbacks.context, worker);
-		queue_flush(worker->queue);
 	}
 	if (received >= 0)
 		return NULL;
@@ -162,6 +193,7 @@ static bool start_worker(struct worker_pool *pool, const struct queue_options *o
 
 struct worker_pool *worker_pool_start(const char *name, const struct queue_options *options,
 				      unsigned int count, const struct worker_callbacks *callbacks,
+				      const struct generation *generation,
 				      char error[static QUEUE_ERROR_SIZE])
 {
 	struct worker_pool *pool = calloc(1, sizeof(*pool) + count * sizeof(pool->workers[0]));
@@ -173,6 +205,7 @@ struct worker_pool *worker_pool_start(const char *name, const struct queue_optio
 	snprintf(pool->name, sizeof(pool->name), "%s", name);
 	pool->first = options->number;
 	pool->count = count;
+	atomic_init(&pool->generation, generation);
 	pool->stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	pool->failure = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	bool started = pool->stop >= 0 && pool->failure >= 0;
@@ -184,6 +217,20 @@ struct worker_pool *worker_pool_start(const char *name, const struct queue_optio
 		return pool;
 	worker_pool_stop(pool);
 	return NULL;
+}
+
+void worker_pool_use(struct worker_pool *pool, const struct generation *generation)
+{
+	const struct timespec moment = {.tv_nsec = 20000};
+
+	atomic_store(&pool->generation, generation);
+	for (unsigned int i = 0; i < pool->count; i++) {
+		const struct generation *used = atomic_load(&pool->workers[i].used);
+		while (used != NULL && used != generation) {
+			nanosleep(&moment, NULL);
+			used = atomic_load(&pool->workers[i].used);
+		}
+	}
 }
 
 void worker_pool_stop(struct worker_pool *pool)

@@ -7,11 +7,13 @@
 #include <stdint.h>
 
 #include "core/moment.h"
+#include "generation.h"
 #include "queue.h"
 
 struct worker;
 
-/* What a role does with packets. Called in the worker's thread. */
+/* What a role does with packets. Called in the worker's thread. Nothing of a generation may be
+ * kept for the next call: it may be gone by then. */
 struct worker_callbacks {
 	/* Judges a packet; must give exactly one verdict for it (queue_verdict), now or later. */
 	void (*packet)(void *context, struct worker *worker, struct queue_packet *packet);
@@ -22,6 +24,9 @@ struct worker_callbacks {
 };
 
 struct queue *worker_queue(struct worker *worker);
+
+/* The configuration of the current batch. Good until the callback returns. */
+const struct generation *worker_generation(const struct worker *worker);
 
 /* The time of the current batch: milliseconds of CLOCK_BOOTTIME. */
 uint64_t worker_time(const struct worker *worker);
@@ -38,7 +43,12 @@ struct worker_pool;
  * Returns NULL with one line in error; then no thread runs. */
 struct worker_pool *worker_pool_start(const char *name, const struct queue_options *options,
 				      unsigned int count, const struct worker_callbacks *callbacks,
+				      const struct generation *generation,
 				      char error[static QUEUE_ERROR_SIZE]);
+
+/* Has all workers go over to another generation and returns when none uses an earlier one any more:
+ * within the time that a batch takes. */
+void worker_pool_use(struct worker_pool *pool, const struct generation *generation);
 
 /* Stops the threads and unbinds the queues. NULL is fine. */
 void worker_pool_stop(struct worker_pool *pool);

@@ -14,7 +14,9 @@ EXTRA_DIST += \
 	tests/system/integrity_net.py \
 	tests/system/knock_client.py \
 	tests/system/lab.py \
+	tests/system/load.py \
 	tests/system/probe.py \
+	tests/system/reload.py \
 	tests/system/test_closed_port.py \
 	tests/system/test_egress.py \
 	tests/system/test_egress_connections.py \
@@ -32,6 +34,7 @@ EXTRA_DIST += \
 	tests/system/test_queue_kinds.py \
 	tests/system/test_replay.py \
 	tests/system/test_reassemble.py \
+	tests/system/test_reload.py \
 	tests/system/test_snippets.py \
 	tests/system/tls_client.py \
 	tests/system/topology.py

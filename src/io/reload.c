@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "reload.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "log.h"
+
+enum { QUOTED_SIZE = 900 };
+
+static void log_diagnostics(const struct diagnostics *diagnostics)
+{
+	char quoted[QUOTED_SIZE];
+
+	for (size_t i = 0; i < diagnostics->count; i++) {
+		const struct diagnostic *diagnostic = &diagnostics->list[i];
+
+		log_event(diagnostic->error ? LOG_LEVEL_ERROR : LOG_LEVEL_WARNING,
+			  diagnostic->error ? "configuration-error" : "configuration-warning",
+			  "text=%s", log_quote(quoted, sizeof(quoted), diagnostic->text));
+	}
+}
+
+static void needs_restart(const char *key)
+{
+	log_event(LOG_LEVEL_WARNING, "needs-restart",
+		  "key=%s reason=\"a reload does not change it; the old value stays until a "
+		  "restart\"",
+		  key);
+}
+
+static void keep_path(char **path, char **kept, const char *key)
+{
+	if (strcmp(*path, *kept) == 0)
+		return;
+	needs_restart(key);
+	char *copy = strdup(*kept);
+	if (copy == NULL)
+		return;
+	free(*path);
+	*path = copy;
+}
+
+/* Queues, tables and files stay for the life of the daemon. */
+static void keep_fixed(struct config *config, const struct config *old)
+{
+	if (config->queue_first != old->queue_first || config->queue_count != old->queue_count)
+		needs_restart("queues");
+	if (config->mark != old->mark)
+		needs_restart("mark");
+	if (config->max_flows != old->max_flows)
+		needs_restart("max_flows");
+	if (config->manage_ruleset != old->manage_ruleset)
+		needs_restart("manage_ruleset");
+	if (strcmp(config->user != NULL ? config->user : "", old->user != NULL ? old->user : "") !=
+	    0)
+		needs_restart("user");
+	config->queue_first = old->queue_first;
+	config->queue_count = old->queue_count;
+	config->mark = old->mark;
+	config->max_flows = old->max_flows;
+	config->manage_ruleset = old->manage_ruleset;
+	keep_path(&config->state_directory, (char **)&old->state_directory, "state_directory");
+	keep_path(&config->control_socket, (char **)&old->control_socket, "control.socket");
+}
+
+static bool has_endpoint(const struct service_config *service, const struct endpoint *endpoint)
+{
+	for (size_t i = 0; i < service->endpoint_count; i++)
+		if (endpoint_equal(&service->endpoints[i], endpoint))
+			return true;
+	return false;
+}
+
+static bool config_has_endpoint(const struct config *config, const struct endpoint *endpoint)
+{
+	for (size_t i = 0; i < config->service_count; i++)
+		if (has_endpoint(&config->services[i], endpoint))
+			return true;
+	return false;
+}
+
+/* A copy of a service without keys: nobody is let in, and whatever it had of addresses that config
+ * does not have stays closed. Returns false when memory is short. */
+static bool retire_service(struct service_config *retired, const struct service_config *service,
+			   const struct config *config)
+{
+	*retired = *service;
+	retired->retired = true;
+	retired->keys = NULL;
+	retired->service.keys = NULL;
+	retired->service.key_count = 0;
+	retired->service.failures = NULL; /* of the old configuration; nobody gets in anyway */
+	retired->endpoint_count = 0;
+	retired->endpoints = calloc(service->endpoint_count + 1, sizeof(*retired->endpoints));
+	retired->backends = calloc(service->backend_count + 1, sizeof(*retired->backends));
+	if (retired->endpoints == NULL || retired->backends == NULL)
+		return false;
+	for (size_t i = 0; i < service->backend_count; i++)
+		retired->backends[i] = service->backends[i];
+	for (size_t i = 0; i < service->endpoint_count; i++)
+		if (!config_has_endpoint(config, &service->endpoints[i]))
+			retired->endpoints[retired->endpoint_count++] = service->endpoints[i];
+	return true;
+}
+
+/* What was hidden until now may be a server that listens: unauthorised clients must not be sent
+ * there. */
+static bool check_decoys(const struct config *config, const struct service_config *retired,
+			 char error[static RELOAD_ERROR_SIZE])
+{
+	for (size_t i = 0; i < config->service_count; i++) {
+		const struct service_config *service = &config->services[i];
+		for (size_t k = 0; service->reject == REJECT_CLOSED && k < service->endpoint_count;
+		     k++) {
+			struct endpoint decoy = service->endpoints[k];
+			decoy.port = service->decoy_port;
+			if (!has_endpoint(retired, &decoy))
+				continue;
+			snprintf(error, RELOAD_ERROR_SIZE,
+				 "%s:%u: decoy_port %u of \"%s\" was the hidden port of \"%s\" "
+				 "until now; choose another one, or restart",
+				 config->path, service->line, decoy.port, service->service.name,
+				 retired->service.name);
+			return false;
+		}
+	}
+	return true;
+}
+
+static bool retire_services(struct config *config, const struct config *old,
+			    char error[static RELOAD_ERROR_SIZE])
+{
+	size_t kept = config->service_count;
+	struct service_config *grown = reallocarray(config->services, kept + old->service_count + 1,
+						    sizeof(*config->services));
+
+	if (grown == NULL)
+		return false;
+	config->services = grown;
+	for (size_t i = 0; i < old->service_count; i++) {
+		struct service_config retired;
+		bool fine = retire_service(&retired, &old->services[i], config);
+		if (fine && retired.endpoint_count > 0 && check_decoys(config, &retired, error)) {
+			retired.service.index = (uint32_t)config->service_count;
+			config->services[config->service_count++] = retired;
+			continue;
+		}
+		fine = fine && retired.endpoint_count == 0;
+		free(retired.endpoints);
+		free(retired.backends);
+		if (!fine)
+			return false;
+	}
+	return true;
+}
+
+/* The parts of a prefix that lie in no prefix of config are added to egress. */
+static bool add_remainder(struct egress_config *egress, const struct prefix *prefix,
+			  const struct config *config)
+{
+	bool apart = true;
+
+	for (size_t i = 0; i < config->egress_count; i++) {
+		for (size_t k = 0; k < config->egress[i].prefix_count; k++) {
+			const struct prefix *other = &config->egress[i].prefixes[k];
+			if (other->length <= prefix->length && prefix_holds(other, &prefix->base))
+				return true;
+			apart = apart && !(prefix->length < other->length &&
+					   prefix_holds(prefix, &other->base));
+		}
+	}
+	if (apart) {
+		struct prefix *grown = reallocarray(egress->prefixes, egress->prefix_count + 1,
+						    sizeof(*egress->prefixes));
+		if (grown == NULL)
+			return false;
+		egress->prefixes = grown;
+		egress->prefixes[egress->prefix_count++] = *prefix;
+		return true;
+	}
+	struct prefix half = *prefix;
+	half.length++;
+	if (!add_remainder(egress, &half, config))
+		return false;
+	half.base.address[prefix->length / 8] |= (uint8_t)(0x80 >> prefix->length % 8);
+	return add_remainder(egress, &half, config);
+}
+
+static bool retire_egress(struct config *config, const struct config *old)
+{
+	size_t kept = config->egress_count;
+	struct egress_config *grown =
+		reallocarray(config->egress, kept + old->egress_count + 1, sizeof(*config->egress));
+
+	if (grown == NULL)
+		return false;
+	config->egress = grown;
+	for (size_t i = 0; i < old->egress_count; i++) {
+		struct egress_config retired = old->egress[i];
+		bool fine = true;
+
+		retired.retired = true;
+		retired.key = NULL;
+		retired.destination.key = NULL;
+		retired.prefixes = NULL;
+		retired.prefix_count = 0;
+		for (size_t k = 0; fine && k < old->egress[i].prefix_count; k++)
+			fine = add_remainder(&retired, &old->egress[i].prefixes[k], config);
+		if (!fine || retired.prefix_count == 0) {
+			free(retired.prefixes);
+			if (!fine)
+				return false;
+			continue;
+		}
+		retired.destination.index = (uint32_t)config->egress_count;
+		config->egress[config->egress_count++] = retired;
+	}
+	return true;
+}
+
+bool reload_retire(struct config *config, const struct config *old,
+		   char error[static RELOAD_ERROR_SIZE])
+{
+	snprintf(error, RELOAD_ERROR_SIZE, "out of memory");
+	return retire_services(config, old, error) && retire_egress(config, old);
+}
+
+struct generation *reload_next(const struct generation *current,
+			       char error[static RELOAD_ERROR_SIZE])
+{
+	struct diagnostics diagnostics = {0};
+	struct generation *next = NULL;
+	struct config *config = config_load(current->config->path, &diagnostics);
+
+	if (config == NULL)
+		snprintf(error, RELOAD_ERROR_SIZE, "%s",
+			 diagnostics.count > 0 ? diagnostics.list[0].text : "out of memory");
+	for (size_t i = 0; config == NULL && i < diagnostics.count; i++) {
+		if (!diagnostics.list[i].error)
+			continue;
+		snprintf(error, RELOAD_ERROR_SIZE, "%s", diagnostics.list[i].text);
+		break;
+	}
+	log_diagnostics(&diagnostics);
+	diagnostics_free(&diagnostics);
+	if (config == NULL)
+		return NULL;
+	keep_fixed(config, current->config);
+	if (reload_retire(config, current->config, error))
+		next = generation_new(config);
+	if (next == NULL)
+		config_free(config);
+	return next;
+}

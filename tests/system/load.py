@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A load of new connections, one after the other in each of several threads, until its standard
+input ends. Runs in the client's namespace and prints as JSON what became of them.
+
+    load.py ADDRESS PORT ISN THREADS
+
+Each connection must be answered with a page; with the ISN "wrong" each must be refused.
+"""
+import collections
+import json
+import random
+import sys
+import threading
+import time
+
+import knock_client
+
+REQUEST = b"GET / HTTP/1.0\r\n\r\n"
+# A SYN that was lost is sent again after a second.
+SLOW = 0.9
+
+
+class Load:
+    def __init__(self, address, port, isn):
+        self.address, self.port = address, port
+        self.isn = None if isn == "wrong" else int(isn)
+        self.answers = collections.Counter()
+        self.stopping = threading.Event()
+        self.slow = 0
+
+    def one(self):
+        """What became of one connection: the page, or the name of the error."""
+        isn = random.getrandbits(32) if self.isn is None else self.isn
+        started = time.monotonic()
+        try:
+            with knock_client.connect(self.address, self.port, isn, 15) as client:
+                self.slow += time.monotonic() - started > SLOW
+                client.sendall(REQUEST)
+                answer = b""
+                while piece := client.recv(65536):
+                    answer += piece
+            return answer.rsplit(b"\r\n\r\n", 1)[-1].decode()
+        except OSError as error:
+            self.slow += time.monotonic() - started > SLOW
+            return type(error).__name__
+
+    def run(self):
+        while not self.stopping.is_set():
+            self.answers[self.one()] += 1
+
+
+def main():
+    address, port, isn, threads = sys.argv[1:5]
+    load = Load(address, int(port), isn)
+    workers = [threading.Thread(target=load.run) for _ in range(int(threads))]
+    for worker in workers:
+        worker.start()
+    print("running", flush=True)
+    sys.stdin.read()
+    load.stopping.set()
+    for worker in workers:
+        worker.join()
+    json.dump({"answers": load.answers, "slow": load.slow}, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What tests of a daemon under way share: reloads that are waited for, and load on its services."""
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+
+import knock_client
+from lab import KNOCKCTL, PYTHON, SOURCE, Daemon
+
+TESTS = SOURCE / "tests/system"
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(TESTS)}
+
+
+class Reloading(Daemon):
+    """A daemon that tells when it has reloaded, in the way it tells a service manager."""
+
+    def __init__(self, lab, namespace, config):
+        super().__init__(lab, namespace, config)
+        self.notifications = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        lab.callback(self.notifications.close)
+        path = lab.folder / f"notify-{self.config.stem}"
+        self.notifications.bind(str(path))
+        self.notifications.settimeout(20)
+        self.notify_path = path
+
+    def start(self, wait=True):
+        with open(self.log_path, "a", encoding="utf-8") as log:
+            self.process = self.namespace.start(
+                [self.program, "--foreground", "--config", self.config], stderr=log,
+                env={**os.environ, "NOTIFY_SOCKET": str(self.notify_path)})
+        assert self.notification() == ["READY=1"], self.log()
+        return self
+
+    def notification(self):
+        try:
+            return self.notifications.recv(4096).decode().splitlines()
+        except TimeoutError:
+            raise AssertionError(self.log()) from None
+
+    def reload(self, config=None):
+        """Has it read this configuration. Returns what went wrong, or None."""
+        if config is not None:
+            self.config.write_text(config)
+        self.process.send_signal(signal.SIGHUP)
+        begun = self.notification()
+        assert begun[0] == "RELOADING=1" and begun[1].startswith("MONOTONIC_USEC=")
+        ended = self.notification()
+        assert ended[0] == "READY=1"
+        return None if ended[1] == "STATUS=serving" else ended[1]
+
+
+def isn_of(secret, address, port):
+    return knock_client.token(KNOCKCTL, secret, address, port)
+
+
+def fetch(client, address, port, secret):
+    """The page that an authorised client gets, or the name of its error."""
+    code = ("import sys, load\n"
+            "print(load.Load(sys.argv[1], int(sys.argv[2]), sys.argv[3]).one())\n")
+    return client.run([PYTHON, "-c", code, address, port, isn_of(secret, address, port)],
+                      env=ENVIRONMENT).stdout.strip()
+
+
+class Session:
+    """An established connection that fetches one page after the other."""
+
+    CODE = ("import sys, knock_client as k\n"
+            "s = k.connect(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), 10)\n"
+            "print('open', flush=True)\n"
+            "for line in sys.stdin:\n"
+            "    try:\n"
+            "        s.sendall(b'GET / HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n')\n"
+            "        answer = b''\n"
+            "        while b'\\r\\n\\r\\n' not in answer or answer.endswith(b'\\r\\n\\r\\n'):\n"
+            "            piece = s.recv(65536)\n"
+            "            if not piece: break\n"
+            "            answer += piece\n"
+            "        print(answer.decode().rsplit('\\r\\n')[-1] or 'end', flush=True)\n"
+            "    except OSError as e: print(type(e).__name__, flush=True)\n")
+
+    def __init__(self, client, address, port, secret):
+        self.process = client.start(
+            [PYTHON, "-c", self.CODE, address, port, isn_of(secret, address, port)],
+            env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout.readline() == "open\n"
+
+    def fetch(self):
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        return self.process.stdout.readline().strip()
+
+
+@contextlib.contextmanager
+def load(client, address, port, isn, threads=2):
+    """Runs load.py; the dictionary is filled with its results at the end."""
+    result = {}
+    process = client.start([PYTHON, TESTS / "load.py", address, port, isn, threads],
+                           env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                           text=True)
+    assert process.stdout.readline() == "running\n"
+    yield result
+    output, _ = process.communicate(timeout=60)
+    result.update(json.loads(output))
