@@ -19,6 +19,7 @@ class Reloading(Daemon):
 
     def __init__(self, lab, namespace, config):
         super().__init__(lab, namespace, config)
+        self.user = self.config.read_text().removeprefix(config)
         self.notifications = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         lab.callback(self.notifications.close)
         path = lab.folder / f"notify-{self.config.stem}"
@@ -43,7 +44,7 @@ class Reloading(Daemon):
     def reload(self, config=None):
         """Has it read this configuration. Returns what went wrong, or None."""
         if config is not None:
-            self.config.write_text(config)
+            self.config.write_text(config + self.user)
         self.process.send_signal(signal.SIGHUP)
         begun = self.notification()
         assert begun[0] == "RELOADING=1" and begun[1].startswith("MONOTONIC_USEC=")
