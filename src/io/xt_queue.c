@@ -135,7 +135,7 @@ bool xt_queue_install(const char *table, const struct queue_chain *chains, size_
 		return true;
 	snprintf(error, NFT_ERROR_SIZE,
 		 "nftables: the kernel has neither the queue statement (nft_queue) nor the xtables "
-		 "target NFQUEUE (nft_compat, xt_NFQUEUE): %s",
+		 "target NFQUEUE (try: modprobe -a nft_queue nft_compat xt_NFQUEUE): %s",
 		 strerror(failure));
 	return false;
 }

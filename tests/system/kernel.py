@@ -54,4 +54,6 @@ def load(namespace, text, xtables):
     chains = queue_chains(text)
     assert chains
     namespace.nft("".join(line + "\n" for line in text.splitlines() if not QUEUE.match(line)))
+    # In the inet family the kernel does not load it by itself.
+    namespace.run("modprobe -q xt_NFQUEUE", check=False)
     namespace.run([BUILD / "tests/system/xt_queue", *chains])
