@@ -12,9 +12,15 @@ static const struct {
 	int (*run)(int argc, char **argv);
 	const char *description;
 } commands[] = {
+	{"status", status_main, "Show how the daemon is doing"},
+	{"services", services_main, "List services and egress destinations"},
+	{"backends", backends_main, "List the backends of all services"},
+	{"flows", flows_main, "List the connections that the egress role translates"},
+	{"stats", stats_main, "Show packets by service, key, reason, verdict and queue"},
+	{"reload", reload_main, "Have the daemon read its configuration again"},
+	{"monitor", monitor_main, "Show events as they happen"},
 	{"token", token_main, "Print the initial sequence number that a secret makes"},
 	{"genkey", genkey_main, "Print a fresh random secret"},
-	{"flows", flows_main, "List the connections that the egress role translates"},
 	{"replay", replay_main, "Judge the packets of a capture as the daemon would"},
 };
 

@@ -7,6 +7,8 @@ libknockgw_core_a_SOURCES = \
 	src/core/calendar.h \
 	src/core/checksum.c \
 	src/core/checksum.h \
+	src/core/control_request.c \
+	src/core/control_request.h \
 	src/core/counter.h \
 	src/core/destination.c \
 	src/core/destination.h \
@@ -14,6 +16,8 @@ libknockgw_core_a_SOURCES = \
 	src/core/egress.h \
 	src/core/flow.c \
 	src/core/flow.h \
+	src/core/flow_census.c \
+	src/core/flow_census.h \
 	src/core/guards.c \
 	src/core/guards.h \
 	src/core/histogram.c \
@@ -66,7 +70,8 @@ libknockgw_core_a_SOURCES = \
 
 libknockgw_io_a_CFLAGS = $(AM_CFLAGS) $(NETTLE_CFLAGS) $(MNL_CFLAGS) $(NFNETLINK_CFLAGS) \
 	$(NFQUEUE_CFLAGS) $(CONNTRACK_CFLAGS) $(NFTABLES_CFLAGS) $(NFTNL_CFLAGS) \
-	$(CONFIG_CFLAGS) $(EVENT_CFLAGS) $(SYSTEMD_CFLAGS) $(CAPNG_CFLAGS) $(SECCOMP_CFLAGS) $(PCAP_CFLAGS)
+	$(CONFIG_CFLAGS) $(EVENT_CFLAGS) $(EVENT_EXTRA_CFLAGS) $(SYSTEMD_CFLAGS) $(CAPNG_CFLAGS) \
+	$(SECCOMP_CFLAGS) $(PCAP_CFLAGS) $(JANSSON_CFLAGS)
 libknockgw_io_a_SOURCES = \
 	src/io/background.c \
 	src/io/background.h \
@@ -76,6 +81,7 @@ libknockgw_io_a_SOURCES = \
 	src/io/config.h \
 	src/io/config_address.c \
 	src/io/config_check.c \
+	src/io/config_control.c \
 	src/io/config_dump.c \
 	src/io/config_egress.c \
 	src/io/config_key.c \
@@ -88,6 +94,10 @@ libknockgw_io_a_SOURCES = \
 	src/io/config_value.c \
 	src/io/conntrack.c \
 	src/io/conntrack.h \
+	src/io/control.c \
+	src/io/control.h \
+	src/io/control_answer.c \
+	src/io/control_answer.h \
 	src/io/counters.c \
 	src/io/counters.h \
 	src/io/daemon.c \
@@ -106,10 +116,18 @@ libknockgw_io_a_SOURCES = \
 	src/io/inject.h \
 	src/io/interfaces.c \
 	src/io/interfaces.h \
+	src/io/local_socket.c \
+	src/io/local_socket.h \
 	src/io/log.c \
 	src/io/log.h \
+	src/io/metrics.c \
+	src/io/metrics.h \
+	src/io/metrics_text.c \
+	src/io/metrics_text.h \
 	src/io/nft.c \
 	src/io/nft.h \
+	src/io/outlets.c \
+	src/io/outlets.h \
 	src/io/overruns.c \
 	src/io/overruns.h \
 	src/io/privileges.c \
@@ -122,6 +140,8 @@ libknockgw_io_a_SOURCES = \
 	src/io/queue.h \
 	src/io/reload.c \
 	src/io/reload.h \
+	src/io/report.c \
+	src/io/report.h \
 	src/io/ruleset.c \
 	src/io/ruleset.h \
 	src/io/ruleset_changes.c \
@@ -141,6 +161,7 @@ libknockgw_io_a_SOURCES = \
 	src/io/state.c \
 	src/io/state.h \
 	src/io/state_read.c \
+	src/io/view.h \
 	src/io/watchdog.c \
 	src/io/watchdog.h \
 	src/io/worker.c \
@@ -150,8 +171,8 @@ libknockgw_io_a_SOURCES = \
 
 # Everything that libknockgw-io.a needs to be linked.
 IO_LIBS = libknockgw-io.a libknockgw-core.a $(NETTLE_LIBS) $(NFQUEUE_LIBS) $(CONNTRACK_LIBS) \
-	$(NFTABLES_LIBS) $(NFTNL_LIBS) $(CONFIG_LIBS) $(EVENT_LIBS) $(SYSTEMD_LIBS) \
-	$(NFNETLINK_LIBS) $(MNL_LIBS) $(CAPNG_LIBS) $(SECCOMP_LIBS) $(PCAP_LIBS)
+	$(NFTABLES_LIBS) $(NFTNL_LIBS) $(CONFIG_LIBS) $(EVENT_EXTRA_LIBS) $(EVENT_LIBS) $(SYSTEMD_LIBS) \
+	$(NFNETLINK_LIBS) $(MNL_LIBS) $(CAPNG_LIBS) $(SECCOMP_LIBS) $(PCAP_LIBS) $(JANSSON_LIBS)
 
 sbin_PROGRAMS += knockgw
 knockgw_SOURCES = src/knockgw.c
@@ -160,14 +181,26 @@ knockgw_LDADD = $(IO_LIBS)
 sbin_PROGRAMS += knockctl
 knockctl_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) $(CONFIG_CFLAGS)
 knockctl_SOURCES = \
+	src/cli/backends.c \
 	src/cli/cli.h \
+	src/cli/control_client.c \
+	src/cli/control_client.h \
 	src/cli/flows.c \
 	src/cli/genkey.c \
+	src/cli/monitor.c \
 	src/cli/print_json.c \
 	src/cli/print_json.h \
+	src/cli/print_table.c \
+	src/cli/print_table.h \
+	src/cli/reload.c \
 	src/cli/replay.c \
+	src/cli/services.c \
+	src/cli/show.c \
+	src/cli/show.h \
+	src/cli/stats.c \
+	src/cli/status.c \
 	src/cli/token.c \
 	src/cli/token_input.c \
 	src/cli/token_input.h \
 	src/knockctl.c
-knockctl_LDADD = $(IO_LIBS) $(JANSSON_LIBS)
+knockctl_LDADD = $(IO_LIBS)

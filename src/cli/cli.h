@@ -13,6 +13,12 @@ int token_main(int argc, char **argv);
 int genkey_main(int argc, char **argv);
 int flows_main(int argc, char **argv);
 int replay_main(int argc, char **argv);
+int status_main(int argc, char **argv);
+int services_main(int argc, char **argv);
+int backends_main(int argc, char **argv);
+int stats_main(int argc, char **argv);
+int monitor_main(int argc, char **argv);
+int reload_main(int argc, char **argv);
 
 /* Prints "knockctl COMMAND: …" as one line to standard error and returns STATUS_USAGE. */
 __attribute__((format(printf, 2, 3))) int complain(const char *command, const char *format, ...);

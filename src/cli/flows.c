@@ -2,9 +2,13 @@
 #include <getopt.h>
 #include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "cli.h"
+#include "control_client.h"
 #include "core/flow.h"
+#include "io/config.h"
 #include "io/state.h"
 #include "io/worker.h"
 #include "print_json.h"
@@ -12,11 +16,14 @@
 #define DEFAULT_DIRECTORY "/var/lib/knockgw"
 
 static const char USAGE[] =
-	"Usage: knockctl flows [--state-directory D] [--json]\n"
+	"Usage: knockctl flows [--state-directory D] [--socket PATH] [--json]\n"
 	"Lists the connections that the egress role translates, from the files in which it keeps\n"
-	"them. Works whether or not the daemon runs.\n"
+	"them. Works whether or not the daemon runs; root only, as these files are.\n"
 	"\n"
-	"  --state-directory D  state_directory of knockgw.conf (default " DEFAULT_DIRECTORY ")\n"
+	"  --state-directory D  where the files are (default: where the daemon says that they "
+	"are;\n"
+	"                       when it does not run, " DEFAULT_DIRECTORY ")\n"
+	"  --socket PATH        control.socket of knockgw.conf (default " CONTROL_SOCKET ")\n"
 	"  --json               print a JSON object a line instead of a table\n"
 	"\n"
 	"CLIENT and SERVER are the addresses on the wire, behind NAT. ISN is the client's initial\n"
@@ -97,15 +104,40 @@ static int list(const char *directory, bool json)
 	return STATUS_FINE;
 }
 
+/* Where a running daemon keeps its files. Returns NULL when none answers; else to free(). */
+static char *directory_of_daemon(const char *socket)
+{
+	const struct control_options options = {.socket = socket};
+	int status;
+	json_t *answer = control_collect(&options, "flows", "status", true, &status);
+	const json_t *object = json_array_get(answer, 0);
+	const char *found = json_string_value(json_object_get(object, "state_directory"));
+	char *directory = found != NULL ? strdup(found) : NULL;
+
+	json_decref(answer);
+	return directory;
+}
+
+static int list_default(const char *socket, bool json)
+{
+	char *directory = directory_of_daemon(socket);
+	int status = list(directory != NULL ? directory : DEFAULT_DIRECTORY, json);
+
+	free(directory);
+	return status;
+}
+
 int flows_main(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{"state-directory", required_argument, NULL, 'd'},
+		{"socket", required_argument, NULL, 's'},
 		{"json", no_argument, NULL, 'j'},
 		{"help", no_argument, NULL, 'h'},
 		{0},
 	};
-	const char *directory = DEFAULT_DIRECTORY;
+	const char *directory = NULL;
+	const char *socket = CONTROL_SOCKET;
 	bool json = false;
 	int option;
 
@@ -113,6 +145,9 @@ int flows_main(int argc, char **argv)
 		switch (option) {
 		case 'd':
 			directory = optarg;
+			break;
+		case 's':
+			socket = optarg;
 			break;
 		case 'j':
 			json = true;
@@ -126,5 +161,5 @@ int flows_main(int argc, char **argv)
 	}
 	if (optind < argc)
 		return complain("flows", "unexpected argument '%s'", argv[optind]);
-	return list(directory, json);
+	return directory != NULL ? list(directory, json) : list_default(socket, json);
 }

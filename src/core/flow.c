@@ -122,7 +122,7 @@ uint32_t flow_timeout(const struct flow *flow)
 	return timeouts[state_of(flow)];
 }
 
-const char *flow_state_word(const struct flow *flow)
+const char *flow_state_name(unsigned int state)
 {
 	static const char *const words[] = {
 		[SYN_SENT] = "syn-sent",       [SYN_RECEIVED] = "syn-received",
@@ -130,7 +130,18 @@ const char *flow_state_word(const struct flow *flow)
 		[TIME_WAIT] = "time-wait",     [CLOSED] = "closed",
 	};
 
-	return words[state_of(flow)];
+	_Static_assert(sizeof(words) / sizeof(words[0]) == FLOW_STATES, "a word for each state");
+	return words[state];
+}
+
+unsigned int flow_state_number(const struct flow *flow)
+{
+	return state_of(flow);
+}
+
+const char *flow_state_word(const struct flow *flow)
+{
+	return flow_state_name(state_of(flow));
 }
 
 /* The server's SYN tells where its numbers begin and whether windows are scaled (RFC 7323 2.2). */

@@ -95,4 +95,9 @@ uint32_t flow_timeout(const struct flow *flow);
 /* "syn-sent", "syn-received", "established", "fin-wait", "time-wait", "closed". */
 const char *flow_state_word(const struct flow *flow);
 
+/* The same states as numbers from 0 to FLOW_STATES - 1, and their words. */
+enum { FLOW_STATES = 6 };
+unsigned int flow_state_number(const struct flow *flow);
+const char *flow_state_name(unsigned int state);
+
 #endif

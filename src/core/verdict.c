@@ -18,3 +18,10 @@ const char *verdict_word(enum verdict verdict)
 		return "reject";
 	}
 }
+
+const char *verdict_word_at(unsigned int index)
+{
+	static const char *const words[] = {"accept", "drop", "lookup", "pending", "reject"};
+
+	return index < sizeof(words) / sizeof(words[0]) ? words[index] : NULL;
+}

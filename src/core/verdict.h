@@ -50,4 +50,7 @@ struct decision {
 /* "accept", "pending", "drop", "reject": the words of logs and JSON. */
 const char *verdict_word(enum verdict verdict);
 
+/* Each of these words once; NULL behind the last. */
+const char *verdict_word_at(unsigned int index);
+
 #endif

@@ -5,7 +5,6 @@
 #include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "config_reader.h"
@@ -107,49 +106,6 @@ static void read_state_directory(struct reader *reader, const config_setting_t *
 	read_path(reader, setting, PATH_LIMIT, &((struct config *)target)->state_directory);
 }
 
-static void read_socket(struct reader *reader, const config_setting_t *setting, void *target)
-{
-	read_path(reader, setting, sizeof(((struct sockaddr_un *)NULL)->sun_path),
-		  &((struct config *)target)->control_socket);
-}
-
-static void read_control(struct reader *reader, const config_setting_t *setting, void *target)
-{
-	static const struct field fields[] = {{"socket", read_socket, NULL}};
-	read_group(reader, setting, fields, COUNT_OF(fields), target);
-}
-
-static void read_metrics(struct reader *reader, const config_setting_t *setting, void *target)
-{
-	(void)target;
-	reader_error(reader, setting, "not supported yet, expected no such key");
-}
-
-static void read_log_level(struct reader *reader, const config_setting_t *setting, void *target)
-{
-	static const char *const words[] = {"error", "warning", "info", "debug", NULL};
-	unsigned int value;
-	if (read_choice(reader, setting, words, &value))
-		((struct config *)target)->log_level = (enum log_level)value;
-}
-
-static void read_log_format(struct reader *reader, const config_setting_t *setting, void *target)
-{
-	static const char *const words[] = {"text", "json", NULL};
-	unsigned int value;
-	if (read_choice(reader, setting, words, &value))
-		((struct config *)target)->log_format = (enum log_format)value;
-}
-
-static void read_log(struct reader *reader, const config_setting_t *setting, void *target)
-{
-	static const struct field fields[] = {
-		{"level", read_log_level, NULL},
-		{"format", read_log_format, NULL},
-	};
-	read_group(reader, setting, fields, COUNT_OF(fields), target);
-}
-
 static const struct field root_fields[] = {
 	{"services", read_services, NULL},
 	{"egress", read_egress, NULL},
@@ -189,7 +145,10 @@ static struct config *config_new(const char *path)
 		.max_held = DEFAULT_MAX_HELD,
 		.manage_ruleset = true,
 		.state_directory = strdup("/var/lib/knockgw"),
-		.control_socket = strdup("/run/knockgw/control.sock"),
+		.control_socket = strdup(CONTROL_SOCKET),
+		.control_owner = (uid_t)-1,
+		.control_group = (gid_t)-1,
+		.control_mode = 0600,
 		.log_level = LOG_LEVEL_INFO,
 	};
 	if (config->path && config->state_directory && config->control_socket)
@@ -212,6 +171,7 @@ void config_free(struct config *config)
 	free(config->user);
 	free(config->state_directory);
 	free(config->control_socket);
+	free(config->metrics_path);
 	free(config);
 }
 

@@ -7,10 +7,13 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <sys/types.h>
 
 #include "core/destination.h"
 #include "core/service.h"
 #include "core/tuple.h"
+
+#define CONTROL_SOCKET "/run/knockgw/control.sock" /* unless the file says otherwise */
 
 enum reject { REJECT_CLOSED, REJECT_RESET, REJECT_DROP };
 enum on_failure { ON_FAILURE_DROP, ON_FAILURE_PASS };
@@ -64,6 +67,12 @@ struct config {
 	char *user;            /* that the daemon becomes; NULL: the default one, if it exists */
 	char *state_directory; /* absolute */
 	char *control_socket;  /* absolute, short enough for a socket address */
+	bool control_given;    /* the file names it, so there must be one */
+	uid_t control_owner;   /* (uid_t)-1: whoever the daemon is */
+	gid_t control_group;   /* its members may talk to the daemon; (gid_t)-1: none */
+	mode_t control_mode;
+	struct endpoint metrics; /* where metrics are served; family 0: not there */
+	char *metrics_path;      /* or the path of a unix socket; NULL: not there */
 	enum log_level log_level;
 	enum log_format log_format;
 };

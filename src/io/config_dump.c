@@ -75,6 +75,28 @@ static void dump_egress(const struct egress_config *egress, FILE *stream)
 		on_failure_words[egress->on_failure]);
 }
 
+static void dump_id(FILE *stream, const char *key, unsigned int id)
+{
+	if (id == UINT32_MAX)
+		fprintf(stream, ", %s: none", key);
+	else
+		fprintf(stream, ", %s: %u", key, id);
+}
+
+static void dump_control(const struct config *config, FILE *stream)
+{
+	char text[ENDPOINT_TEXT_SIZE];
+	fprintf(stream, "control.socket: %s, mode: %04o", config->control_socket,
+		(unsigned int)config->control_mode);
+	dump_id(stream, "owner", config->control_owner);
+	dump_id(stream, "group", config->control_group);
+	fputc('\n', stream);
+	if (config->metrics_path)
+		fprintf(stream, "metrics.listen: %s\n", config->metrics_path);
+	else if (config->metrics.family)
+		fprintf(stream, "metrics.listen: %s\n", endpoint_format(&config->metrics, text));
+}
+
 void config_dump(const struct config *config, FILE *stream)
 {
 	for (size_t i = 0; i < config->service_count; i++)
@@ -95,7 +117,7 @@ void config_dump(const struct config *config, FILE *stream)
 	if (config->user)
 		fprintf(stream, "user: %s\n", config->user);
 	fprintf(stream, "state_directory: %s\n", config->state_directory);
-	fprintf(stream, "control.socket: %s\n", config->control_socket);
+	dump_control(config, stream);
 	fprintf(stream, "log.level: %s, log.format: %s\n", log_level_words[config->log_level],
 		config->log_format == LOG_FORMAT_JSON ? "json" : "text");
 }

@@ -139,6 +139,10 @@ void set_replay_window(struct service_config *service);
 /* config_service.c, config_egress.c: the lists of that name. */
 void read_services(struct reader *reader, const config_setting_t *setting, void *target);
 void read_egress(struct reader *reader, const config_setting_t *setting, void *target);
+/* config_control.c: the groups of that name, about what looks at the daemon from outside. */
+void read_control(struct reader *reader, const config_setting_t *setting, void *target);
+void read_metrics(struct reader *reader, const config_setting_t *setting, void *target);
+void read_log(struct reader *reader, const config_setting_t *setting, void *target);
 void service_config_free(struct service_config *service);
 void egress_config_free(struct egress_config *egress);
 

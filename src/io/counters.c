@@ -184,6 +184,17 @@ int64_t counters_last_used(const struct counters *counters, const struct tally *
 	return latest;
 }
 
+uint64_t counters_verdict_word(const struct counters *counters, const struct tally *tally,
+			       const char *word)
+{
+	uint64_t sum = 0;
+
+	for (int verdict = 0; verdict < VERDICT_COUNT; verdict++)
+		if (strcmp(verdict_word((enum verdict)verdict), word) == 0)
+			sum += counters_verdict(counters, tally, (enum verdict)verdict);
+	return sum;
+}
+
 uint64_t counters_total(const struct counters *counters, enum role role, enum reason reason)
 {
 	uint64_t sum = counters->retired[role][reason];

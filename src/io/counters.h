@@ -80,6 +80,10 @@ uint64_t counters_verdict(const struct counters *counters, const struct tally *t
  * 0: not yet. */
 int64_t counters_last_used(const struct counters *counters, const struct tally *tally);
 
+/* Over the verdicts that have that word, see verdict_word. */
+uint64_t counters_verdict_word(const struct counters *counters, const struct tally *tally,
+			       const char *word);
+
 /* Packets of a role with that reason since the start, those of names that are gone included. */
 uint64_t counters_total(const struct counters *counters, enum role role, enum reason reason);
 

@@ -18,6 +18,7 @@
 #include "interfaces.h"
 #include "log.h"
 #include "nft.h"
+#include "outlets.h"
 #include "overruns.h"
 #include "privileges.h"
 #include "protect_role.h"
@@ -36,6 +37,7 @@ static const struct timeval RESTORE_INTERVAL = {.tv_sec = 1};
 struct daemon {
 	struct generation *generation;
 	struct counters *counters;
+	struct outlets outlets;
 	struct nft *nft;
 	struct interfaces *interfaces;
 	struct protect_role *protect; /* NULL without services */
@@ -53,6 +55,11 @@ struct daemon {
 	struct overruns egress_overruns;
 	bool ruleset_installed;
 	bool failed;
+	time_t started;
+	time_t loaded;      /* when the configuration was read */
+	uint64_t beginning; /* milliseconds of worker_now */
+	uint64_t reloads;
+	bool reload_failed; /* the last one did */
 };
 
 static void on_stop_signal(evutil_socket_t signal, short events, void *context)
@@ -419,6 +426,37 @@ static void stop_egress(struct daemon *daemon)
 	daemon->egress = NULL;
 }
 
+static const char *ruleset_word(const struct daemon *daemon)
+{
+	if (!daemon->ruleset_installed)
+		return "unmanaged";
+	return nft_native_queue(daemon->nft) ? "native" : "xtables";
+}
+
+static void look(void *context, struct view *view)
+{
+	const struct daemon *daemon = context;
+
+	*view = (struct view){
+		.config = daemon->generation->config,
+		.counters = daemon->counters,
+		.protect = daemon->protect,
+		.egress = daemon->egress,
+		.ruleset = ruleset_word(daemon),
+		.started = daemon->started,
+		.loaded = daemon->loaded,
+		.uptime = worker_now() - daemon->beginning,
+		.reloads = daemon->reloads,
+		.reload_failed = daemon->reload_failed,
+	};
+}
+
+static bool reload(void *context, char error[static ACTION_ERROR_SIZE])
+{
+	_Static_assert((int)ACTION_ERROR_SIZE >= (int)DAEMON_ERROR_SIZE, "room for the error");
+	return daemon_reload(context, error);
+}
+
 static bool start(struct daemon *daemon)
 {
 	daemon->base = event_base_new();
@@ -435,7 +473,8 @@ static bool start(struct daemon *daemon)
 		log_event(LOG_LEVEL_ERROR, "start-failed", "reason=\"libevent refuses events\"");
 		return false;
 	}
-	return start_ruleset(daemon);
+	const struct daemon_interface interface = {look, reload, daemon};
+	return outlets_start(&daemon->outlets, daemon->base, &interface) && start_ruleset(daemon);
 }
 
 static void stop(struct daemon *daemon)
@@ -451,6 +490,7 @@ static void stop(struct daemon *daemon)
 	ruleset_watch_close(daemon->ruleset_watch);
 	stop_protect(daemon);
 	stop_egress(daemon);
+	outlets_close(&daemon->outlets);
 	counters_free(daemon->counters);
 	interfaces_close(daemon->interfaces);
 	if (daemon->base != NULL)
@@ -535,7 +575,10 @@ bool daemon_reload(struct daemon *daemon, char error[static DAEMON_ERROR_SIZE])
 	tell_manager_of_reload();
 	struct generation *next = reload_next(daemon->generation, error);
 	bool done = next != NULL && go_over(daemon, next, error);
+	daemon->reload_failed = !done;
 	if (done) {
+		daemon->reloads++;
+		daemon->loaded = time(NULL);
 		const struct config *config = daemon->generation->config;
 		log_change(config->log_level, config->log_format);
 		log_event(LOG_LEVEL_INFO, "reloaded", "services=%zu egress=%zu",
@@ -561,7 +604,13 @@ static void announce(struct background *background)
 
 bool daemon_run(struct config *config, struct background *background)
 {
-	struct daemon daemon = {.generation = generation_new(config)};
+	time_t now = time(NULL);
+	struct daemon daemon = {
+		.generation = generation_new(config),
+		.started = now,
+		.loaded = now,
+		.beginning = worker_now(),
+	};
 
 	privileges_forbid_dumps();
 	log_open(config->log_level, config->log_format, background == NULL);
@@ -570,7 +619,9 @@ bool daemon_run(struct config *config, struct background *background)
 		config_free(config);
 		return false;
 	}
-	bool started = drop_privileges(config) && start(&daemon) && confine();
+	privileges_prepare(config);
+	bool started = outlets_open(&daemon.outlets, config) && drop_privileges(config) &&
+		       start(&daemon) && confine();
 	if (started) {
 		announce(background);
 		event_base_dispatch(daemon.base);

@@ -118,3 +118,14 @@ uint64_t egress_role_flows(const struct egress_role *role)
 		sum += counter_read(&egress_worker_counters(role->workers[i])->flows);
 	return sum;
 }
+
+uint64_t egress_role_flows_in(const struct egress_role *role, unsigned int state)
+{
+	uint64_t sum = 0;
+
+	for (unsigned int i = 0; i < role->setup.count; i++) {
+		const struct egress_counters *counters = egress_worker_counters(role->workers[i]);
+		sum += counter_read(&counters->census.results[state]);
+	}
+	return sum;
+}

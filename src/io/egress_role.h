@@ -24,6 +24,9 @@ void egress_role_stop(struct egress_role *role);
 /* Connections that are translated, as of the last second. */
 uint64_t egress_role_flows(const struct egress_role *role);
 
+/* Of these, those in a state (see flow_state_name), as of the last time that all were counted. */
+uint64_t egress_role_flows_in(const struct egress_role *role, unsigned int state);
+
 const struct worker_pool *egress_role_pool(const struct egress_role *role);
 
 #endif

@@ -10,11 +10,15 @@
 #include "core/packet.h"
 #include "log.h"
 
+/* A piece of the flow table is counted ten times a second at most. */
+enum { CENSUS_INTERVAL = 100, CENSUS_SLOTS = 16384 };
+
 struct egress_worker {
 	const struct egress_setup *setup;
 	struct egress *engine;
 	struct table *flows;
 	unsigned int number;
+	uint64_t counted; /* when the last piece of the census was done */
 	struct egress_counters counters;
 };
 
@@ -197,6 +201,10 @@ static uint64_t tick(void *context, struct worker *worker)
 	egress_expire(egress->engine, worker_time(worker));
 	atomic_store_explicit(&egress->counters.flows, table_count(egress->flows),
 			      memory_order_relaxed);
+	if (worker_time(worker) - egress->counted >= CENSUS_INTERVAL) {
+		egress->counted = worker_time(worker);
+		flow_census_step(&egress->counters.census, egress->flows, CENSUS_SLOTS);
+	}
 	return UINT64_MAX;
 }
 

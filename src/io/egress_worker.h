@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+#include "core/flow_census.h"
 #include "core/reason.h"
 #include "core/table.h"
 #include "counters.h"
@@ -29,6 +30,7 @@ struct egress_setup {
 struct egress_counters {
 	_Atomic uint64_t handed_on; /* ICMP errors that belong to another worker */
 	_Atomic uint64_t flows;
+	struct flow_census census; /* of these, by state */
 };
 
 /* number: which of the workers this is; flows: its table, which must outlive it. Returns NULL when

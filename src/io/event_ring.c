@@ -13,6 +13,7 @@
 struct slot {
 	_Atomic size_t sequence;
 	size_t length;
+	unsigned int tag;
 	char line[EVENT_LINE_SIZE];
 };
 
@@ -95,7 +96,7 @@ static struct slot *claim(struct event_ring *ring, size_t *position)
 	}
 }
 
-void event_ring_push(struct event_ring *ring, const char *line, size_t length)
+void event_ring_push(struct event_ring *ring, unsigned int tag, const char *line, size_t length)
 {
 	const uint64_t one = 1;
 	size_t position;
@@ -107,6 +108,7 @@ void event_ring_push(struct event_ring *ring, const char *line, size_t length)
 	}
 	memcpy(slot->line, line, length);
 	slot->length = length;
+	slot->tag = tag;
 	atomic_store_explicit(&slot->sequence, position + 1, memory_order_release);
 	if (!atomic_exchange(&ring->woken, true)) {
 		ssize_t written = write(ring->fd, &one, sizeof(one));
@@ -124,13 +126,14 @@ void event_ring_acknowledge(struct event_ring *ring)
 	atomic_store(&ring->woken, false);
 }
 
-size_t event_ring_pop(struct event_ring *ring, char line[static EVENT_LINE_SIZE])
+size_t event_ring_pop(struct event_ring *ring, char line[static EVENT_LINE_SIZE], unsigned int *tag)
 {
 	struct slot *slot = slot_at(ring, ring->tail);
 
 	if (atomic_load_explicit(&slot->sequence, memory_order_acquire) != ring->tail + 1)
 		return 0;
 	size_t length = slot->length;
+	*tag = slot->tag;
 	memcpy(line, slot->line, length);
 	line[length] = '\0';
 	atomic_store_explicit(&slot->sequence, ring->tail + EVENT_RING_SLOTS, memory_order_release);

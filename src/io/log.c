@@ -4,7 +4,10 @@
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
 #include <syslog.h>
 #include <time.h>
 #include <unistd.h>
@@ -34,6 +37,7 @@ static struct {
 	struct event_ring *_Atomic tap;
 	_Atomic uint64_t suppressed;
 	bool foreground;
+	bool journal;                      /* standard error is a stream of journald */
 	struct bucket buckets[EVENTS_MAX]; /* the last is shared by all that found no room */
 } state = {.level = LOG_LEVEL_INFO, .tap_level = -1, .foreground = true};
 
@@ -53,10 +57,24 @@ void log_change(enum log_level level, enum log_format format)
 	atomic_store(&state.format, (int)format);
 }
 
+/* systemd tells which stream it is (sd-daemon(3)): others may have redirected ours since. */
+static bool is_journal(void)
+{
+	const char *stream = getenv("JOURNAL_STREAM");
+	unsigned long long device;
+	unsigned long long inode;
+	struct stat status;
+
+	return stream != NULL && sscanf(stream, "%llu:%llu", &device, &inode) == 2 &&
+	       fstat(STDERR_FILENO, &status) == 0 && status.st_dev == device &&
+	       status.st_ino == inode;
+}
+
 void log_open(enum log_level level, enum log_format format, bool foreground)
 {
 	log_change(level, format);
 	state.foreground = foreground;
+	state.journal = foreground && is_journal();
 	if (!foreground)
 		openlog("knockgw", LOG_PID | LOG_NDELAY, LOG_DAEMON);
 }
@@ -150,11 +168,19 @@ static void format_time(char text[static TIME_SIZE])
 	snprintf(text + length, TIME_SIZE - length, ".%06ldZ", now.tv_nsec / 1000 % 1000000);
 }
 
-/* One call a line, so that lines of several threads do not mix. */
-static void write_foreground(char *line, size_t length)
+/* One call a line, so that lines of several threads do not mix. For journald the priority stands in
+ * front. */
+static void write_foreground(enum log_level level, char *line, size_t length)
 {
+	char priority[8];
+	int size = snprintf(priority, sizeof(priority), "<%d>", levels[level].priority);
+
 	line[length] = '\n';
-	ssize_t written = write(STDERR_FILENO, line, length + 1);
+	const struct iovec pieces[] = {
+		{.iov_base = priority, .iov_len = state.journal ? (size_t)size : 0},
+		{.iov_base = line, .iov_len = length + 1},
+	};
+	ssize_t written = writev(STDERR_FILENO, pieces, 2);
 	(void)written;
 }
 
@@ -170,7 +196,7 @@ static void write_text(enum log_level level, const char *event, const char *fiel
 	int length = snprintf(line, sizeof(line) - 1, "knockgw: level=%s event=%s %s",
 			      levels[level].word, event, fields);
 	if (length >= 0)
-		write_foreground(line, strlen(line));
+		write_foreground(level, line, strlen(line));
 }
 
 static void write_json(enum log_level level, const struct log_head *head, const char *format,
@@ -180,7 +206,7 @@ static void write_json(enum log_level level, const struct log_head *head, const 
 	size_t length = log_line_json(json, sizeof(json) - 1, head, format, fields);
 
 	if (state.foreground)
-		write_foreground(json, length);
+		write_foreground(level, json, length);
 	else
 		syslog(levels[level].priority, "%s", json);
 }
@@ -208,7 +234,7 @@ static void tap_line(struct event_ring *ring, enum log_level level, const char *
 	size_t length =
 		log_line_json(json, sizeof(json),
 			      &(struct log_head){time, levels[level].word, event}, format, fields);
-	event_ring_push(ring, json, length);
+	event_ring_push(ring, level, json, length);
 }
 
 static void tell_suppressed(struct bucket *bucket)

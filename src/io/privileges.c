@@ -207,6 +207,15 @@ static void log_result(const struct config *config, const struct account *accoun
 		  account->name);
 }
 
+void privileges_prepare(const struct config *config)
+{
+	char error[PRIVILEGES_ERROR_SIZE];
+	struct account account;
+
+	if (find_account(config, &account, error) && account.uid != geteuid())
+		give_folders(config, &account);
+}
+
 bool privileges_drop(const struct config *config, char error[static PRIVILEGES_ERROR_SIZE])
 {
 	struct account account;
@@ -221,8 +230,6 @@ bool privileges_drop(const struct config *config, char error[static PRIVILEGES_E
 	if (!find_account(config, &account, error))
 		return false;
 	changes = account.uid != geteuid();
-	if (changes)
-		give_folders(config, &account);
 	if (!drop(&account) || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) {
 		snprintf(error, PRIVILEGES_ERROR_SIZE, "cannot become user %s: %s", account.name,
 			 strerror(errno));

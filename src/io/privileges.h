@@ -23,9 +23,12 @@ void privileges_forbid_dumps(void);
  * them. Call it when the secrets are gone. */
 void privileges_allow_inspection(void);
 
+/* Makes the state directory and the folder of the control socket and gives them to the user that
+ * privileges_drop will make of root. Where that fails, whoever needs the folder says so. */
+void privileges_prepare(const struct config *config);
+
 /* Becomes config->user (as root only) and keeps CAP_NET_ADMIN and CAP_NET_RAW of all capabilities,
- * in all sets; no exec can gain any. The state directory and the folder of the control socket are
- * made and given to that user before. Call it before any thread exists. Logs what it did. Returns
+ * in all sets; no exec can gain any. Call it before any thread exists. Logs what it did. Returns
  * false with one line in error. */
 bool privileges_drop(const struct config *config, char error[static PRIVILEGES_ERROR_SIZE]);
 

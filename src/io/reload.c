@@ -41,6 +41,11 @@ static void keep_path(char **path, char **kept, const char *key)
 	*path = copy;
 }
 
+static bool same_path(const char *left, const char *right)
+{
+	return strcmp(left != NULL ? left : "", right != NULL ? right : "") == 0;
+}
+
 /* Queues, tables and files stay for the life of the daemon. */
 static void keep_fixed(struct config *config, const struct config *old)
 {
@@ -50,6 +55,13 @@ static void keep_fixed(struct config *config, const struct config *old)
 		needs_restart("mark");
 	if (config->max_flows != old->max_flows)
 		needs_restart("max_flows");
+	if (config->control_owner != old->control_owner ||
+	    config->control_group != old->control_group ||
+	    config->control_mode != old->control_mode)
+		needs_restart("control");
+	if (!same_path(config->metrics_path, old->metrics_path) ||
+	    !endpoint_equal(&config->metrics, &old->metrics))
+		needs_restart("metrics");
 	if (config->manage_ruleset != old->manage_ruleset)
 		needs_restart("manage_ruleset");
 	if (strcmp(config->user != NULL ? config->user : "", old->user != NULL ? old->user : "") !=

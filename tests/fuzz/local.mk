@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Fuzz targets. An ordinary build replays their corpora with make check; --enable-fuzzing links them
 # with libFuzzer. A new target fuzz_NAME.c needs a word in FUZZ_TARGETS, its two lines, and a corpus.
-FUZZ_TARGETS = capture config egress packet protect queue quote state
+FUZZ_TARGETS = capture config control egress packet protect queue quote state
 
 fuzz_programs = \
 	tests/fuzz/fuzz-capture \
 	tests/fuzz/fuzz-config \
+	tests/fuzz/fuzz-control \
 	tests/fuzz/fuzz-egress \
 	tests/fuzz/fuzz-packet \
 	tests/fuzz/fuzz-protect \
@@ -30,6 +31,8 @@ tests_fuzz_fuzz_capture_LDADD = $(FUZZ_LIBS)
 tests_fuzz_fuzz_config_SOURCES = tests/fuzz/fuzz_config.c
 tests_fuzz_fuzz_config_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=open,--wrap=fopen
 tests_fuzz_fuzz_config_LDADD = $(FUZZ_LIBS)
+tests_fuzz_fuzz_control_SOURCES = tests/fuzz/fuzz_control.c
+tests_fuzz_fuzz_control_LDADD = $(FUZZ_LIBS)
 tests_fuzz_fuzz_egress_SOURCES = tests/fuzz/fuzz_egress.c
 tests_fuzz_fuzz_egress_LDADD = $(FUZZ_LIBS)
 tests_fuzz_fuzz_packet_SOURCES = tests/fuzz/fuzz_packet.c

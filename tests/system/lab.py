@@ -7,6 +7,7 @@ a row and several at a time.
 import contextlib
 import ctypes
 import itertools
+import json
 import os
 import pathlib
 import re
@@ -251,9 +252,13 @@ class Daemon:
         self.namespace = namespace
         self.lab = lab
         self.program = program or KNOCKGW
+        number = next(_numbers)
+        self.control = lab.folder / f"control-{number}.sock"
+        if "control =" not in config:
+            config += f'\ncontrol = {{ socket = "{self.control}"; }};\n'
         # Files of a lab belong to root, whether or not this machine has a user knockgw.
         user = "" if re.search(r"^\s*user\s*=", config, re.M) else '\nuser = "root";\n'
-        self.config = lab.file(f"knockgw-{next(_numbers)}.conf", config + user)
+        self.config = lab.file(f"knockgw-{number}.conf", config + user)
         self.log_path = self.config.with_suffix(".log")
         self.process = None
 
@@ -299,6 +304,17 @@ class Daemon:
         status = self.process.wait(timeout=patient(20))
         self.log_path.write_text(self.log().replace("knockgw: ready", "knockgw: was ready"))
         return status
+
+    def knockctl(self, *arguments, check=True, **options):
+        """Runs knockctl against this daemon."""
+        command, *rest = arguments
+        return self.namespace.run([KNOCKCTL, command, "--socket", self.control, *rest],
+                                  check=check, **options)
+
+    def ask(self, *arguments):
+        """What knockctl says, as objects."""
+        said = self.knockctl(arguments[0], "--json", *arguments[1:]).stdout
+        return [json.loads(line) for line in said.splitlines()]
 
     def queued_packets(self, first=40, count=64):
         """How many packets the kernel has ever put into the daemon's queues."""

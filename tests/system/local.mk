@@ -18,12 +18,15 @@ EXTRA_DIST += \
 	tests/system/probe.py \
 	tests/system/reload.py \
 	tests/system/test_closed_port.py \
+	tests/system/test_control.py \
 	tests/system/test_egress.py \
 	tests/system/test_egress_connections.py \
 	tests/system/raw_client.py \
 	tests/system/test_faults_daemon.py \
 	tests/system/test_faults_ruleset.py \
 	tests/system/test_flowtable.py \
+	tests/system/test_logs.py \
+	tests/system/test_metrics.py \
 	tests/system/test_hostile.py \
 	tests/system/test_integrity.py \
 	tests/system/test_netem.py \

@@ -9,6 +9,7 @@ check_PROGRAMS += \
 	tests/unit/test-captures \
 	tests/unit/test-checksum \
 	tests/unit/test-config \
+	tests/unit/test-control-request \
 	tests/unit/test-counters \
 	tests/unit/test-destination \
 	tests/unit/test-egress \
@@ -53,6 +54,7 @@ tests_unit_test_calendar_SOURCES = tests/unit/test_calendar.c
 tests_unit_test_captures_SOURCES = tests/unit/test_captures.c
 tests_unit_test_checksum_SOURCES = tests/unit/test_checksum.c
 tests_unit_test_config_SOURCES = tests/unit/test_config.c
+tests_unit_test_control_request_SOURCES = tests/unit/test_control_request.c
 tests_unit_test_counters_SOURCES = tests/unit/test_counters.c
 tests_unit_test_destination_SOURCES = tests/unit/test_destination.c
 tests_unit_test_egress_SOURCES = tests/unit/packet_maker.h tests/unit/test_egress.c
@@ -63,7 +65,6 @@ tests_unit_test_hold_SOURCES = tests/unit/test_hold.c
 tests_unit_test_icmp_quote_SOURCES = tests/unit/packet_maker.h tests/unit/test_icmp_quote.c
 tests_unit_test_limit_SOURCES = tests/unit/test_limit.c
 tests_unit_test_log_line_SOURCES = tests/unit/test_log_line.c
-tests_unit_test_log_line_LDADD = $(LDADD) $(JANSSON_LIBS)
 tests_unit_test_odds_SOURCES = tests/unit/test_odds.c
 tests_unit_test_packet_SOURCES = tests/unit/packet_maker.h tests/unit/test_packet.c
 tests_unit_test_protect_SOURCES = tests/unit/test_protect.c
