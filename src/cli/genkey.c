@@ -20,6 +20,16 @@ static void warn_of_readers(void)
 		      stderr);
 }
 
+static bool write_bytes(const void *bytes, size_t length)
+{
+	/* Not through stdio, whose buffer could not be wiped. */
+	bool written = write(STDOUT_FILENO, bytes, length) == (ssize_t)length;
+
+	if (!written)
+		complain("genkey", "standard output: %s", strerror(errno));
+	return written;
+}
+
 static bool print_secret(const struct secret *secret)
 {
 	char text[2 + 2 * SECRET_SIZE + 1] = "h:";
@@ -31,31 +41,33 @@ static bool print_secret(const struct secret *secret)
 		*at++ = digits[secret->bytes[i] & 15];
 	}
 	*at = '\n';
-	/* Not through stdio, whose buffer could not be wiped. */
-	bool printed = write(STDOUT_FILENO, text, sizeof(text)) == (ssize_t)sizeof(text);
+	bool printed = write_bytes(text, sizeof(text));
 	secret_wipe(text, sizeof(text));
-	if (!printed)
-		complain("genkey", "standard output: %s", strerror(errno));
 	return printed;
 }
 
 int genkey_main(int argc, char **argv)
 {
+	bool raw = argc == 2 && strcmp(argv[1], "--raw") == 0;
 	struct secret secret;
 
 	if (argc == 2 && strcmp(argv[1], "--help") == 0) {
-		puts("Usage: knockctl genkey\n"
-		     "Prints 64 random bytes in the notation h:, for 'secret' in knockgw.conf.");
+		puts("Usage: knockctl genkey [--raw]\n"
+		     "Prints 64 random bytes in the notation h:, for 'secret' in knockgw.conf.\n\n"
+		     "  --raw  the bytes themselves, for a file that 'secret = \"f:FILE\"' names");
 		return STATUS_FINE;
 	}
-	if (argc > 1)
+	if (argc > 1 && !raw)
 		return complain("genkey", "unexpected argument '%s'", argv[1]);
+	if (raw && isatty(STDOUT_FILENO))
+		return complain("genkey", "--raw writes bytes that a terminal cannot show; "
+					  "redirect it into a file");
 	warn_of_readers();
 	if (getrandom(secret.bytes, SECRET_SIZE, 0) != SECRET_SIZE) {
 		complain("genkey", "no random bytes: %s", strerror(errno));
 		return STATUS_FAILED;
 	}
-	bool printed = print_secret(&secret);
+	bool printed = raw ? write_bytes(secret.bytes, SECRET_SIZE) : print_secret(&secret);
 	secret_wipe(&secret, sizeof(secret));
 	return printed ? STATUS_FINE : STATUS_FAILED;
 }

@@ -70,16 +70,26 @@ enum reason key_usable(const struct key *key, const struct endpoint *source, int
 	return inside ? REASON_TOKEN_VALID : REASON_KEY_SOURCE;
 }
 
+struct endpoint service_public(const struct service *service, const struct endpoint *destination)
+{
+	const struct endpoint *public = &service->public[destination->family == FAMILY_IPV6];
+	struct endpoint result = public->family != 0 ? *public : *destination;
+
+	result.port = public->port != 0 ? public->port : destination->port;
+	return result;
+}
+
 enum reason service_judge_token(const struct service *service, const struct tuple *tuple,
 				uint32_t tsval, uint32_t isn, int64_t wall, const struct key **key)
 {
+	const struct endpoint destination = service_public(service, &tuple->destination);
 	enum reason result = REASON_TOKEN_WRONG;
 
 	*key = NULL;
 	for (size_t i = 0; i < service->key_count; i++) {
 		const struct key *tried = &service->keys[i];
 		enum reason usable = key_usable(tried, &tuple->source, wall);
-		bool right = token_check(&tried->secret, &tuple->destination, tsval, isn,
+		bool right = token_check(&tried->secret, &destination, tsval, isn,
 					 service->integrity > 0);
 		/* The first that may be used, else the first that fits. */
 		if (right && result != REASON_TOKEN_VALID &&

@@ -49,6 +49,9 @@ struct service {
 	uint32_t replay_window; /* seconds for which a token belongs to its first tuple; 0: any */
 	const struct failure_rules *failures; /* NULL: none */
 	struct tally *tally;                  /* for what no key fits */
+	/* What clients put on the wire for IPv4 and for IPv6, where a NAT in front of this host
+	 * rewrites it: the token is made for that. Family 0, port 0: the same as here. */
+	struct endpoint public[2];
 };
 
 enum { DEFAULT_PENDING_TIMEOUT = 300, DEFAULT_REASSEMBLE_TIMEOUT = 10 };
@@ -82,6 +85,9 @@ void service_table_free(struct service_table *table);
 /* NULL when no service has that destination. O(1). */
 const struct service *service_table_find(const struct service_table *table,
 					 const struct endpoint *destination);
+
+/* The destination that clients make their tokens for, when packets arrive here for destination. */
+struct endpoint service_public(const struct service *service, const struct endpoint *destination);
 
 /* Whether a SYN with that tuple, TSval and ISN proves a key of the service at that wall clock time:
  * REASON_TOKEN_VALID with the key in *key; REASON_KEY_EXPIRED, REASON_KEY_EARLY or

@@ -44,6 +44,11 @@ static void dump_service(const struct service_config *service, FILE *stream)
 		service->service.name, service->line);
 	for (size_t i = 0; i < service->endpoint_count; i++)
 		fprintf(stream, "  endpoint: %s\n", endpoint_format(&service->endpoints[i], text));
+	for (size_t i = 0; i < service->endpoint_count; i++) {
+		struct endpoint public = service_public(&service->service, &service->endpoints[i]);
+		if (!endpoint_equal(&public, &service->endpoints[i]))
+			fprintf(stream, "  public: %s\n", endpoint_format(&public, text));
+	}
 	fprintf(stream, "  secret: %zu keys\n", service->service.key_count);
 	for (size_t i = 0; i < service->service.key_count; i++)
 		dump_key(&service->keys[i], i + 1, stream);

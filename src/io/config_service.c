@@ -31,6 +31,36 @@ static void read_service_address(struct reader *reader, const config_setting_t *
 	read_addresses(reader, setting, false, &draft->addresses);
 }
 
+/* One address for each family: there is one wire in front of the NAT. */
+static void read_public_address(struct reader *reader, const config_setting_t *setting,
+				void *target)
+{
+	struct service *service = &((struct draft *)target)->service->service;
+	size_t count = value_count(reader, setting, "address");
+
+	for (size_t i = 0; i < count; i++) {
+		struct endpoint address = {0};
+		if (!read_address(reader, value_at(setting, i), &address))
+			continue;
+		struct endpoint *public = &service->public[address.family == FAMILY_IPV6];
+		if (public->family != 0)
+			reader_error(reader, value_at(setting, i),
+				     "found a second %s address, expected one for each family",
+				     address.family == FAMILY_IPV6 ? "IPv6" : "IPv4");
+		address.port = public->port;
+		*public = address;
+	}
+}
+
+static void read_public_port(struct reader *reader, const config_setting_t *setting, void *target)
+{
+	struct service *service = &((struct draft *)target)->service->service;
+	long long value;
+
+	if (read_integer(reader, setting, 1, UINT16_MAX, &value))
+		service->public[0].port = service->public[1].port = (uint16_t)value;
+}
+
 static void read_service_port(struct reader *reader, const config_setting_t *setting, void *target)
 {
 	(void)reader;
@@ -168,6 +198,8 @@ static const struct field service_fields[] = {
 	{"name", read_service_name, "a name for logs and counters"},
 	{"address", read_service_address, "the address that clients connect to, or a list"},
 	{"port", read_service_port, "the port that clients connect to, or a list"},
+	{"public_address", read_public_address, NULL},
+	{"public_port", read_public_port, NULL},
 	{"secret", read_service_secret, "a secret or a list of secrets"},
 	{"integrity", read_service_integrity, NULL},
 	{"reassemble", read_reassemble, NULL},
@@ -221,6 +253,26 @@ static void check_integrity(struct reader *reader, const config_setting_t *group
 			       service->service.integrity, USUAL_WINDOW);
 }
 
+/* A public address for a family that the service does not have would never be used. */
+static void check_public(struct reader *reader, const config_setting_t *group,
+			 const struct draft *draft)
+{
+	const struct endpoint *public = draft->service->service.public;
+	const config_setting_t *address = config_setting_get_member(group, "public_address");
+
+	for (size_t i = 0; i < 2; i++)
+		if (public[i].family != 0 && draft->addresses.count > 0 &&
+		    !addresses_have_family(&draft->addresses, public[i].family))
+			reader_error(
+				reader, address,
+				"found an %s address, expected the service to have an %s address",
+				i == 1 ? "IPv6" : "IPv4", i == 1 ? "IPv6" : "IPv4");
+	if (public[0].port != 0 && draft->ports && value_count(reader, draft->ports, "port") > 1)
+		reader_error(
+			reader, config_setting_get_member(group, "public_port"),
+			"found one public port for several ports, expected a service for each");
+}
+
 static void combine_endpoints(struct reader *reader, const struct draft *draft)
 {
 	struct service_config *service = draft->service;
@@ -246,6 +298,7 @@ static void read_service(struct reader *reader, const config_setting_t *group,
 		combine_endpoints(reader, &draft);
 	if (config_setting_is_group(group)) {
 		check_backend_families(reader, group, &draft);
+		check_public(reader, group, &draft);
 		check_integrity(reader, group, service);
 	}
 	places_free(&draft.addresses);

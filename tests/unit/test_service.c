@@ -178,6 +178,35 @@ START_TEST(every_key_costs_one_block)
 }
 END_TEST
 
+/* Behind a NAT the token is made for what stood on the wire in front of it. */
+START_TEST(public_destination)
+{
+	struct key key_pair[] = {key_of("one")};
+	struct service service = {.keys = key_pair, .key_count = 1};
+	struct tuple here = tuple_from("198.51.100.1");
+	struct tuple outside = here;
+	const struct key *key;
+
+	ck_assert(endpoint_parse_address(&outside.destination, "2001:db8::2"));
+	outside.destination.port = 2222;
+	uint32_t isn = token_auth(&key_pair[0].secret, &outside.destination, 5);
+	ck_assert_int_eq(service_judge_token(&service, &here, 5, isn, NOW, &key),
+			 REASON_TOKEN_WRONG);
+	service.public[1] = outside.destination;
+	ck_assert_int_eq(service_judge_token(&service, &here, 5, isn, NOW, &key),
+			 REASON_TOKEN_VALID);
+	/* Without a port of its own it is the one that is used here; and the other family keeps
+	 * its addresses. */
+	service.public[1].port = 0;
+	outside.destination.port = here.destination.port;
+	struct endpoint public = service_public(&service, &here.destination);
+	ck_assert(endpoint_equal(&public, &outside.destination));
+	ck_assert(endpoint_parse_address(&here.destination, "192.0.2.1"));
+	public = service_public(&service, &here.destination);
+	ck_assert(endpoint_equal(&public, &here.destination));
+}
+END_TEST
+
 START_TEST(validity_of_a_key)
 {
 	struct key keys[] = {key_of("first"), key_of("limited")};
@@ -253,6 +282,7 @@ int main(void)
 	tcase_add_test(tcase, every_field_of_the_destination_counts);
 	tcase_add_loop_test(tcase, judge_token, 0, 2);
 	tcase_add_loop_test(tcase, every_key_costs_one_block, 0, 2);
+	tcase_add_test(tcase, public_destination);
 	tcase_add_test(tcase, validity_of_a_key);
 	tcase_add_test(tcase, sources_of_a_key);
 	return run_tcase("service", tcase);
