@@ -34,11 +34,6 @@ def offload(namespace, devices, match):
                          {match} flow add @f; }}; }}""")
 
 
-def offloaded(namespace):
-    return namespace.run("conntrack -L -p tcp").stdout.count("[OFFLOAD]") + \
-        namespace.run("conntrack -L -f ipv6 -p tcp").stdout.count("[OFFLOAD]")
-
-
 def forwarded(namespace):
     words = namespace.run("nft list counter inet fast forwarded").stdout.split()
     return int(words[words.index("packets") + 1])
@@ -104,9 +99,7 @@ def test_egress_connections_must_be_left_out(egress):
 
     offload(egress.egress, ["in0", "up0"], "ip daddr != 10.3.0.0/24 ip saddr != 10.3.0.0/24")
     assert download().stdout == "100000000"
-    assert offloaded(egress.egress) == 0
     egress.egress.run("nft delete table inet fast")
     offload(egress.egress, ["in0", "up0"], "")
     stopped = download("-m", 5)
     assert stopped.returncode == 28 and int(stopped.stdout) < 100000000
-    assert offloaded(egress.egress) == 1
