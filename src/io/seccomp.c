@@ -310,8 +310,10 @@ static int add_forbidden(scmp_filter_ctx filter)
 
 static int allow_value(scmp_filter_ctx filter, int number, unsigned int argument, uint64_t value)
 {
-	return seccomp_rule_add(filter, SCMP_ACT_ALLOW, number, 1,
-				SCMP_CMP(argument, SCMP_CMP_EQ, value));
+	/* SCMP_CMP leaves the second value out, which clang warns of. */
+	const struct scmp_arg_cmp equal = {.arg = argument, .op = SCMP_CMP_EQ, .datum_a = value};
+
+	return seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, number, 1, &equal);
 }
 
 static int allow_values(scmp_filter_ctx filter, int number, unsigned int argument,
