@@ -204,13 +204,14 @@ def test_reset_reaches_the_other_side(net):
 
 def test_urgent_data(net):
     server = net.server.start([PYTHON, "-c", """
-import socket
+import select, socket
 listener = socket.create_server(('', 7000))
 print('ready', flush=True)
 peer, _ = listener.accept()
 peer.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 0)
 data = b''
 while len(data) < 3: data += peer.recv(10)
+select.select([], [], [peer], 20)
 urgent = peer.recv(1, socket.MSG_OOB)
 while len(data) < 6: data += peer.recv(10)
 print(data, urgent, flush=True)
