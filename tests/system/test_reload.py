@@ -149,8 +149,7 @@ def test_table_that_somebody_removes_during_a_reload_comes_back(net):
 
 def test_every_change_ends_like_a_fresh_start(net):
     """However the table came about, it is the one that a start would have installed."""
-    egress = 'egress = ( {{ name = "e"; destination = "{}"; port = 22; secret = "x"; {} }} );\n' \
-             f'state_directory = "{net.lab.folder}/state";'
+    egress = 'egress = ( {{ name = "e"; destination = "{}"; port = 22; secret = "x"; {} }} );\n'
     texts = [
         config(LOCAL), config(LOCAL, FORWARDED),
         config(service("local", GATEWAY, more="decoy_port = 7;"),
@@ -161,6 +160,7 @@ def test_every_change_ends_like_a_fresh_start(net):
         config(LOCAL, FORWARDED, more=egress.format("192.0.2.0/25", "")),
         config(LOCAL, FORWARDED, more=egress.format("192.0.2.0/24", "")),
     ]
+    texts = [f'{text}\nstate_directory = "{net.lab.folder}/state";\n' for text in texts]
     daemon = start(net, texts[0])
     tables = {}
     for text in texts:
