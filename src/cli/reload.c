@@ -10,7 +10,7 @@ static const char USAGE[] =
 	"Usage: knockctl reload [--socket PATH] [--json]\n"
 	"Has the daemon read its configuration again, as SIGHUP does, and waits until it has. A "
 	"file\n"
-	"with a mistake changes nothing; 'knockgw --check' tells all that is wrong with it.\n"
+	"with a mistake changes nothing; the daemon's log tells all that is wrong with it.\n"
 	"\n" CONTROL_OPTIONS_USAGE;
 
 int reload_main(int argc, char **argv)

@@ -29,7 +29,9 @@
 #include "tuple.h"
 
 enum {
-	REPLAY_TICK = 8,                /* milliseconds, at least; up to twice that */
+	/* Milliseconds, at least; up to 8 more. Clients count in one, but how long their SYNs wait
+	 * for a busy worker differs by more. */
+	REPLAY_TICK = 32,
 	REPLAY_WINDOW_LIMIT = 4 * 3600, /* seconds; the clock of an entry goes around in 9 hours */
 };
 

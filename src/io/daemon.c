@@ -381,10 +381,17 @@ static bool start_roles(struct daemon *daemon, const struct generation *generati
 	return true;
 }
 
-static bool drop_privileges(const struct config *config)
+/* The sockets come first: where they belong only root may make them. */
+static bool open_and_drop(struct outlets *outlets, const struct config *config)
 {
 	char error[PRIVILEGES_ERROR_SIZE];
 
+	if (!privileges_suffice(error)) {
+		log_event(LOG_LEVEL_ERROR, "start-failed", "reason=\"%s\"", error);
+		return false;
+	}
+	if (!outlets_open(outlets, config))
+		return false;
 	if (!queue_statistics_open())
 		log_event(LOG_LEVEL_WARNING, "queue-statistics-missing",
 			  "reason=\"/proc/net/netfilter/nfnetlink_queue cannot be read, nor is it "
@@ -620,8 +627,7 @@ bool daemon_run(struct config *config, struct background *background)
 		return false;
 	}
 	privileges_prepare(config);
-	bool started = outlets_open(&daemon.outlets, config) && drop_privileges(config) &&
-		       start(&daemon) && confine();
+	bool started = open_and_drop(&daemon.outlets, config) && start(&daemon) && confine();
 	if (started) {
 		announce(background);
 		event_base_dispatch(daemon.base);

@@ -216,17 +216,20 @@ void privileges_prepare(const struct config *config)
 		give_folders(config, &account);
 }
 
+bool privileges_suffice(char error[static PRIVILEGES_ERROR_SIZE])
+{
+	if (privileges_hold(CAP_NET_ADMIN) && privileges_hold(CAP_NET_RAW))
+		return true;
+	snprintf(error, PRIVILEGES_ERROR_SIZE,
+		 "needs CAP_NET_ADMIN and CAP_NET_RAW; start knockgw as root or by its unit");
+	return false;
+}
+
 bool privileges_drop(const struct config *config, char error[static PRIVILEGES_ERROR_SIZE])
 {
 	struct account account;
 	bool changes;
 
-	if (!privileges_hold(CAP_NET_ADMIN) || !privileges_hold(CAP_NET_RAW)) {
-		snprintf(error, PRIVILEGES_ERROR_SIZE,
-			 "needs CAP_NET_ADMIN and CAP_NET_RAW; start knockgw as root or by its "
-			 "unit");
-		return false;
-	}
 	if (!find_account(config, &account, error))
 		return false;
 	changes = account.uid != geteuid();

@@ -27,6 +27,9 @@ void privileges_allow_inspection(void);
  * privileges_drop will make of root. Where that fails, whoever needs the folder says so. */
 void privileges_prepare(const struct config *config);
 
+/* Whether this process may do what knockgw is for; else false, with one line in error. */
+bool privileges_suffice(char error[static PRIVILEGES_ERROR_SIZE]);
+
 /* Becomes config->user (as root only) and keeps CAP_NET_ADMIN and CAP_NET_RAW of all capabilities,
  * in all sets; no exec can gain any. Call it before any thread exists. Logs what it did. Returns
  * false with one line in error. */
