@@ -59,7 +59,7 @@ struct control {
 static void adjust_tap(struct control *control)
 {
 	int level = -1;
-	const struct client *client;
+	const struct client *client = NULL;
 
 	TAILQ_FOREACH(client, &control->clients, entry)
 	if (client->phase == PHASE_MONITOR && (int)client->level > level)
@@ -88,7 +88,7 @@ static void client_free(struct client *client)
 
 static size_t waiting_output(const struct control *control)
 {
-	const struct client *client;
+	const struct client *client = NULL;
 	size_t sum = 0;
 
 	TAILQ_FOREACH(client, &control->clients, entry)
@@ -225,7 +225,7 @@ static void on_deadline(evutil_socket_t fd, short events, void *context)
 
 static void deliver(struct control *control, unsigned int level, const char *line, size_t length)
 {
-	struct client *client;
+	struct client *client = NULL;
 
 	TAILQ_FOREACH(client, &control->clients, entry)
 	{
@@ -246,7 +246,7 @@ static void on_events(evutil_socket_t fd, short events, void *context)
 {
 	struct control *control = context;
 	char line[EVENT_LINE_SIZE];
-	struct client *client;
+	struct client *client = NULL;
 	unsigned int level;
 	unsigned int taken = 0;
 	size_t length;
@@ -273,7 +273,7 @@ static void on_events(evutil_socket_t fd, short events, void *context)
 /* Who has been connected longest without a request makes room. */
 static bool make_room(struct control *control)
 {
-	struct client *client;
+	struct client *client = NULL;
 
 	if (control->client_count < CLIENTS_MAX)
 		return true;
@@ -355,9 +355,8 @@ static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struc
 
 static bool listen_at(struct control *control)
 {
-	control->listener = evconnlistener_new(
-		control->base, on_accept, control,
-		LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_LEAVE_SOCKETS_BLOCKING, 0, control->socket.fd);
+	control->listener = evconnlistener_new(control->base, on_accept, control,
+					       LEV_OPT_CLOSE_ON_EXEC, 0, control->socket.fd);
 	control->ring = event_ring_new();
 	if (control->listener == NULL || control->ring == NULL)
 		return false;

@@ -17,6 +17,7 @@ EXTRA_DIST += \
 	tests/system/load.py \
 	tests/system/probe.py \
 	tests/system/reload.py \
+	tests/system/syn_flood.py \
 	tests/system/test_closed_port.py \
 	tests/system/test_control.py \
 	tests/system/test_egress.py \

@@ -149,22 +149,10 @@ def test_journald_gets_priorities(net):
     assert len(lines) > 2
 
 
-FLOOD = """
-import random, socket, sys
-from scapy.all import IP, TCP
-raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
-packet = IP(src='10.2.0.2', dst='10.2.0.10') / TCP(sport=1, dport=80, flags='S', seq=1)
-for i in range(int(sys.argv[1])):
-    packet[TCP].sport, packet[TCP].seq = 1024 + i, random.getrandbits(32)
-    del packet[TCP].chksum
-    raw.sendto(bytes(packet), ('10.2.0.10', 0))
-"""
-
-
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_swallowed_lines_are_counted(net, form):
     daemon = start(net, f'log = {{ format = "{form}"; }};\n')
-    net.client.run([PYTHON, "-c", FLOOD, 1000])
+    net.client.run([PYTHON, SOURCE / "tests/system/syn_flood.py", "10.2.0.2", "10.2.0.10", 80, 1000])
     wait_until(lambda: sum(row["packets"] for row in daemon.ask("stats") if row["kind"] == "packets" and
                            row["service"] == "web" and row["key"] == "") == 1000,
                what="all SYNs to be judged")

@@ -183,25 +183,13 @@ print('stuck', flush=True)
 sys.stdin.read()
 """
 
-FLOOD = """
-import random, socket, sys
-from scapy.all import IP, TCP
-raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
-packet = IP(src='10.2.0.2', dst='10.2.0.1') / TCP(sport=1, dport=80, flags='S', seq=1)
-for i in range(int(sys.argv[1])):
-    packet[TCP].sport, packet[TCP].seq = 1024 + i % 60000, random.getrandbits(32)
-    del packet[TCP].chksum
-    raw.sendto(bytes(packet), ('10.2.0.1', 0))
-"""
-
-
 def test_stuck_clients_and_load(gateway):
     """Connections that never finish their request take no place from others, under a flood of SYNs."""
     daemon = Daemon(gateway.lab, gateway.gateway, SERVICE + LISTEN).start()
     stuck = gateway.gateway.start([PYTHON, "-c", STUCK], stdin=subprocess.PIPE,
                                   stdout=subprocess.PIPE, text=True)
     assert stuck.stdout.readline() == "stuck\n"
-    flood = gateway.client.start([PYTHON, "-c", FLOOD, 5000])
+    flood = gateway.client.start([PYTHON, SOURCE / "tests/system/syn_flood.py", "10.2.0.2", "10.2.0.1", 80, 5000])
     texts = []
     while flood.poll() is None:
         texts.append(scrape(gateway.gateway))
