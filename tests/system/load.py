@@ -2,7 +2,7 @@
 """A load of new connections, one after the other in each of several threads, until its standard
 input ends. Runs in the client's namespace and prints as JSON what became of them.
 
-    load.py ADDRESS PORT ISN THREADS
+    load.py ADDRESS PORT ISN THREADS [SOURCE]
 
 Each connection must be answered with a page; with the ISN "wrong" each must be refused.
 """
@@ -21,8 +21,8 @@ SLOW = 0.9
 
 
 class Load:
-    def __init__(self, address, port, isn):
-        self.address, self.port = address, port
+    def __init__(self, address, port, isn, source=""):
+        self.address, self.port, self.source = address, port, source
         self.isn = None if isn == "wrong" else int(isn)
         self.answers = collections.Counter()
         self.stopping = threading.Event()
@@ -33,7 +33,8 @@ class Load:
         isn = random.getrandbits(32) if self.isn is None else self.isn
         started = time.monotonic()
         try:
-            with knock_client.connect(self.address, self.port, isn, 15) as client:
+            with knock_client.connect(self.address, self.port, isn, 15,
+                                      source=self.source) as client:
                 self.slow += time.monotonic() - started > SLOW
                 client.sendall(REQUEST)
                 answer = b""
@@ -50,8 +51,8 @@ class Load:
 
 
 def main():
-    address, port, isn, threads = sys.argv[1:5]
-    load = Load(address, int(port), isn)
+    address, port, isn, threads, *source = sys.argv[1:]
+    load = Load(address, int(port), isn, *source)
     workers = [threading.Thread(target=load.run) for _ in range(int(threads))]
     for worker in workers:
         worker.start()

@@ -95,10 +95,12 @@ class Session:
 
 
 @contextlib.contextmanager
-def load(client, address, port, isn, threads=2):
-    """Runs load.py; the dictionary is filled with its results at the end."""
+def load(client, address, port, isn, threads=2, source=None):
+    """Runs load.py, from the address source if one is given; the dictionary is filled with its
+    results at the end."""
     result = {}
-    process = client.start([PYTHON, TESTS / "load.py", address, port, isn, threads],
+    process = client.start([PYTHON, TESTS / "load.py", address, port, isn, threads,
+                            *([source] if source else [])],
                            env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                            text=True)
     assert process.stdout.readline() == "running\n"
