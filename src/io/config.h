@@ -21,6 +21,13 @@ enum schedule { SCHEDULE_HASH, SCHEDULE_RANDOM, SCHEDULE_ROUND_ROBIN };
 enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
 enum log_format { LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
 
+/* The words of the file for the values above, by value; NULL ends each list. */
+extern const char *const reject_words[];
+extern const char *const on_failure_words[];
+extern const char *const schedule_words[];
+extern const char *const log_level_words[];
+extern const char *const log_format_words[];
+
 struct backend {
 	struct endpoint endpoint; /* port 0 in the file: the service's own port */
 	uint16_t weight;

@@ -138,17 +138,15 @@ void read_metrics(struct reader *reader, const config_setting_t *setting, void *
 
 static void read_log_level(struct reader *reader, const config_setting_t *setting, void *target)
 {
-	static const char *const words[] = {"error", "warning", "info", "debug", NULL};
 	unsigned int value;
-	if (read_choice(reader, setting, words, &value))
+	if (read_choice(reader, setting, log_level_words, &value))
 		((struct config *)target)->log_level = (enum log_level)value;
 }
 
 static void read_log_format(struct reader *reader, const config_setting_t *setting, void *target)
 {
-	static const char *const words[] = {"text", "json", NULL};
 	unsigned int value;
-	if (read_choice(reader, setting, words, &value))
+	if (read_choice(reader, setting, log_format_words, &value))
 		((struct config *)target)->log_format = (enum log_format)value;
 }
 

@@ -6,10 +6,11 @@
 #include "config.h"
 #include "core/calendar.h"
 
-static const char *const reject_words[] = {"closed", "reset", "drop"};
-static const char *const schedule_words[] = {"hash", "random", "round-robin"};
-static const char *const on_failure_words[] = {"drop", "pass"};
-static const char *const log_level_words[] = {"error", "warning", "info", "debug"};
+const char *const reject_words[] = {"closed", "reset", "drop", NULL};
+const char *const schedule_words[] = {"hash", "random", "round-robin", NULL};
+const char *const on_failure_words[] = {"drop", "pass", NULL};
+const char *const log_level_words[] = {"error", "warning", "info", "debug", NULL};
+const char *const log_format_words[] = {"text", "json", NULL};
 
 static const char *truth(bool value)
 {
@@ -124,5 +125,5 @@ void config_dump(const struct config *config, FILE *stream)
 	fprintf(stream, "state_directory: %s\n", config->state_directory);
 	dump_control(config, stream);
 	fprintf(stream, "log.level: %s, log.format: %s\n", log_level_words[config->log_level],
-		config->log_format == LOG_FORMAT_JSON ? "json" : "text");
+		log_format_words[config->log_format]);
 }

@@ -54,9 +54,8 @@ static void read_egress_integrity(struct reader *reader, const config_setting_t 
 
 static void read_on_failure(struct reader *reader, const config_setting_t *setting, void *target)
 {
-	static const char *const words[] = {"drop", "pass", NULL};
 	unsigned int value;
-	if (read_choice(reader, setting, words, &value))
+	if (read_choice(reader, setting, on_failure_words, &value))
 		((struct draft *)target)->egress->on_failure = (enum on_failure)value;
 }
 

@@ -120,17 +120,15 @@ static void read_service_replay_window(struct reader *reader, const config_setti
 
 static void read_schedule(struct reader *reader, const config_setting_t *setting, void *target)
 {
-	static const char *const words[] = {"hash", "random", "round-robin", NULL};
 	unsigned int value;
-	if (read_choice(reader, setting, words, &value))
+	if (read_choice(reader, setting, schedule_words, &value))
 		((struct draft *)target)->service->schedule = (enum schedule)value;
 }
 
 static void read_reject(struct reader *reader, const config_setting_t *setting, void *target)
 {
-	static const char *const words[] = {"closed", "reset", "drop", NULL};
 	unsigned int value;
-	if (read_choice(reader, setting, words, &value))
+	if (read_choice(reader, setting, reject_words, &value))
 		((struct draft *)target)->service->reject = (enum reject)value;
 }
 

@@ -117,7 +117,7 @@ static bool parse_level(enum log_level *level, const struct control_request *req
 		return true;
 	for (int i = LOG_LEVEL_ERROR; i <= LOG_LEVEL_DEBUG; i++) {
 		*level = (enum log_level)i;
-		if (strcmp(request->arguments[0], log_level_word(*level)) == 0)
+		if (strcmp(request->arguments[0], log_level_words[*level]) == 0)
 			return true;
 	}
 	return false;

@@ -41,14 +41,11 @@ static struct {
 	struct bucket buckets[EVENTS_MAX]; /* the last is shared by all that found no room */
 } state = {.level = LOG_LEVEL_INFO, .tap_level = -1, .foreground = true};
 
-static const struct {
-	const char *word;
-	int priority;
-} levels[] = {
-	[LOG_LEVEL_ERROR] = {"error", LOG_ERR},
-	[LOG_LEVEL_WARNING] = {"warning", LOG_WARNING},
-	[LOG_LEVEL_INFO] = {"info", LOG_INFO},
-	[LOG_LEVEL_DEBUG] = {"debug", LOG_DEBUG},
+static const int priorities[] = {
+	[LOG_LEVEL_ERROR] = LOG_ERR,
+	[LOG_LEVEL_WARNING] = LOG_WARNING,
+	[LOG_LEVEL_INFO] = LOG_INFO,
+	[LOG_LEVEL_DEBUG] = LOG_DEBUG,
 };
 
 void log_change(enum log_level level, enum log_format format)
@@ -92,11 +89,6 @@ void log_tap(struct event_ring *ring, enum log_level level)
 	atomic_store(&state.tap, ring);
 	if (ring != NULL)
 		atomic_store(&state.tap_level, (int)level);
-}
-
-const char *log_level_word(enum log_level level)
-{
-	return levels[level].word;
 }
 
 static bool is_written(enum log_level level)
@@ -173,7 +165,7 @@ static void format_time(char text[static TIME_SIZE])
 static void write_foreground(enum log_level level, char *line, size_t length)
 {
 	char priority[8];
-	int size = snprintf(priority, sizeof(priority), "<%d>", levels[level].priority);
+	int size = snprintf(priority, sizeof(priority), "<%d>", priorities[level]);
 
 	line[length] = '\n';
 	const struct iovec pieces[] = {
@@ -189,12 +181,12 @@ static void write_text(enum log_level level, const char *event, const char *fiel
 	char line[LINE_SIZE + 128];
 
 	if (!state.foreground) {
-		syslog(levels[level].priority, "level=%s event=%s %s", levels[level].word, event,
+		syslog(priorities[level], "level=%s event=%s %s", log_level_words[level], event,
 		       fields);
 		return;
 	}
 	int length = snprintf(line, sizeof(line) - 1, "knockgw: level=%s event=%s %s",
-			      levels[level].word, event, fields);
+			      log_level_words[level], event, fields);
 	if (length >= 0)
 		write_foreground(level, line, strlen(line));
 }
@@ -208,7 +200,7 @@ static void write_json(enum log_level level, const struct log_head *head, const 
 	if (state.foreground)
 		write_foreground(level, json, length);
 	else
-		syslog(levels[level].priority, "%s", json);
+		syslog(priorities[level], "%s", json);
 }
 
 static void write_line(enum log_level level, const char *event, const char *format,
@@ -221,7 +213,7 @@ static void write_line(enum log_level level, const char *event, const char *form
 		return;
 	}
 	format_time(time);
-	write_json(level, &(struct log_head){time, levels[level].word, event}, format, fields);
+	write_json(level, &(struct log_head){time, log_level_words[level], event}, format, fields);
 }
 
 static void tap_line(struct event_ring *ring, enum log_level level, const char *event,
@@ -231,9 +223,9 @@ static void tap_line(struct event_ring *ring, enum log_level level, const char *
 	char json[EVENT_LINE_SIZE];
 
 	format_time(time);
-	size_t length =
-		log_line_json(json, sizeof(json),
-			      &(struct log_head){time, levels[level].word, event}, format, fields);
+	size_t length = log_line_json(json, sizeof(json),
+				      &(struct log_head){time, log_level_words[level], event},
+				      format, fields);
 	event_ring_push(ring, level, json, length);
 }
 

@@ -18,9 +18,6 @@ void log_close(void);
 /* Other values from now on, after a reload. Any thread may be logging meanwhile. */
 void log_change(enum log_level level, enum log_format format);
 
-/* "error", "warning", "info", "debug". */
-const char *log_level_word(enum log_level level);
-
 /* Whether somebody wants an event of that level. Cheap: ask before formatting addresses. */
 bool log_enabled(enum log_level level);
 

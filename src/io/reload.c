@@ -29,19 +29,19 @@ static void needs_restart(const char *key)
 		  key);
 }
 
-static void keep_path(char **path, char **kept, const char *key)
+static void keep_path(char **path, const char *kept, const char *key)
 {
-	if (strcmp(*path, *kept) == 0)
+	if (strcmp(*path, kept) == 0)
 		return;
 	needs_restart(key);
-	char *copy = strdup(*kept);
+	char *copy = strdup(kept);
 	if (copy == NULL)
 		return;
 	free(*path);
 	*path = copy;
 }
 
-static bool same_path(const char *left, const char *right)
+static bool same_text(const char *left, const char *right)
 {
 	return strcmp(left != NULL ? left : "", right != NULL ? right : "") == 0;
 }
@@ -59,21 +59,20 @@ static void keep_fixed(struct config *config, const struct config *old)
 	    config->control_group != old->control_group ||
 	    config->control_mode != old->control_mode)
 		needs_restart("control");
-	if (!same_path(config->metrics_path, old->metrics_path) ||
+	if (!same_text(config->metrics_path, old->metrics_path) ||
 	    !endpoint_equal(&config->metrics, &old->metrics))
 		needs_restart("metrics");
 	if (config->manage_ruleset != old->manage_ruleset)
 		needs_restart("manage_ruleset");
-	if (strcmp(config->user != NULL ? config->user : "", old->user != NULL ? old->user : "") !=
-	    0)
+	if (!same_text(config->user, old->user))
 		needs_restart("user");
 	config->queue_first = old->queue_first;
 	config->queue_count = old->queue_count;
 	config->mark = old->mark;
 	config->max_flows = old->max_flows;
 	config->manage_ruleset = old->manage_ruleset;
-	keep_path(&config->state_directory, (char **)&old->state_directory, "state_directory");
-	keep_path(&config->control_socket, (char **)&old->control_socket, "control.socket");
+	keep_path(&config->state_directory, old->state_directory, "state_directory");
+	keep_path(&config->control_socket, old->control_socket, "control.socket");
 }
 
 static bool has_endpoint(const struct service_config *service, const struct endpoint *endpoint)

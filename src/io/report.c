@@ -120,7 +120,7 @@ void report_status(const struct view *view, report_sink *sink, void *context)
 		       PACKAGE_VERSION, "pid", (json_int_t)getpid(), "started",
 		       (json_int_t)view->started, "uptime_s", number(view->uptime / 1000),
 		       "configuration", config_object(view), "ruleset", view->ruleset, "log_level",
-		       log_level_word(config->log_level), "services",
+		       log_level_words[config->log_level], "services",
 		       number(count_services(config)), "egress", number(count_destinations(config)),
 		       "blind_guess", weakest_object(view), "queues", queue_sums(view), "flows",
 		       number(flows), "max_flows", number(config->max_flows), "pending",
@@ -183,7 +183,6 @@ static uint64_t sum_refused(const struct counters *counters, const char *name)
 
 void report_services(const struct view *view, report_sink *sink, void *context)
 {
-	static const char *const rejects[] = {"closed", "reset", "drop"};
 	const struct counters *counters = view->counters;
 
 	for (size_t i = 0; i < view->config->service_count; i++) {
@@ -197,7 +196,7 @@ void report_services(const struct view *view, report_sink *sink, void *context)
 			       name, "endpoints", endpoints_of(row), "keys",
 			       number(row->service.key_count), "integrity",
 			       (json_int_t)row->service.integrity, "backends",
-			       number(row->backend_count), "reject", rejects[row->reject],
+			       number(row->backend_count), "reject", reject_words[row->reject],
 			       "guess_one_in", (json_int_t)odds_guesses(&row->service), "odds",
 			       odds_line(&row->service, odds), "authorised",
 			       number(sum_reason(counters, ROLE_PROTECT, name, REASON_TOKEN_VALID)),
