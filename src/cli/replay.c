@@ -61,11 +61,8 @@ static bool judge(struct session *session, const struct captured_packet *capture
 	struct segment segment;
 	struct decision decision;
 
-	if (packet_parse(&packet, captured->bytes, captured->length) != REASON_NONE ||
-	    segment_parse(&segment, &packet) != REASON_NONE)
+	if (!replay_read(&packet, &segment, captured->bytes, captured->length))
 		return true;
-	/* Nobody but the sender's own device has seen such a packet yet. */
-	packet.checksum_ready = !segment_checksum_is_partial(&segment);
 	struct tuple tuple = segment.tuple;
 	const char *kind = replay_kind(&segment);
 	struct moment now = {

@@ -78,6 +78,15 @@ void replay_free(struct replay *replay)
 	free(replay);
 }
 
+bool replay_read(struct packet *packet, struct segment *segment, uint8_t *bytes, size_t length)
+{
+	if (packet_parse(packet, bytes, length) != REASON_NONE ||
+	    segment_parse(segment, packet) != REASON_NONE)
+		return false;
+	packet->checksum_ready = !segment_checksum_is_partial(segment);
+	return true;
+}
+
 const char *replay_kind(const struct segment *segment)
 {
 	if (segment_is_initial_syn(segment))

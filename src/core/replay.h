@@ -33,6 +33,10 @@ struct replay *replay_new(const struct service_table *services, uint32_t capacit
 void replay_use_guards(struct replay *replay, struct guards *guards);
 void replay_free(struct replay *replay);
 
+/* Reads a captured packet. A checksum that its sender has left to the device counts as right:
+ * nobody has computed it yet. Returns false for what is no TCP segment that can be read. */
+bool replay_read(struct packet *packet, struct segment *segment, uint8_t *bytes, size_t length);
+
 /* Judges a segment as the daemon would, at the time of the capture. Returns false
  * when the daemon would not be asked: no service, or a verified connection. */
 bool replay_segment(struct replay *replay, struct segment *segment, struct moment now,

@@ -28,10 +28,8 @@ static void judge(struct replay *replay, const struct captured_packet *captured)
 	struct segment segment;
 	struct decision decision;
 
-	if (packet_parse(&packet, captured->bytes, captured->length) != REASON_NONE ||
-	    segment_parse(&segment, &packet) != REASON_NONE)
+	if (!replay_read(&packet, &segment, captured->bytes, captured->length))
 		return;
-	packet.checksum_ready = !segment_checksum_is_partial(&segment);
 	MUST(replay_kind(&segment) != NULL);
 	if (replay_segment(replay, &segment,
 			   (struct moment){.steady = (uint64_t)captured->seconds * 1000},

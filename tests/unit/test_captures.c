@@ -46,10 +46,8 @@ static void replay_packet(struct replay *replay, const struct captured_packet *c
 	struct segment segment;
 	struct decision decision;
 
-	if (packet_parse(&packet, captured->bytes, captured->length) != REASON_NONE ||
-	    segment_parse(&segment, &packet) != REASON_NONE)
+	if (!replay_read(&packet, &segment, captured->bytes, captured->length))
 		return;
-	packet.checksum_ready = !segment_checksum_is_partial(&segment);
 	struct moment now = {(uint64_t)captured->seconds * 1000, captured->seconds};
 	replay_segment(replay, &segment, now, &decision);
 }
