@@ -37,10 +37,7 @@ KEYS = """
 
 @pytest.fixture
 def net(lab):
-    net = Crossroads(lab)
-    net.lab = lab
-    lab.nginx(net.gateway, 80, "hidden page")
-    return net
+    return Crossroads(lab)
 
 
 def attempt(net, namespace, address, secret, source=""):

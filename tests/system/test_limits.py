@@ -20,10 +20,7 @@ def config(limits):
 
 @pytest.fixture
 def net(lab):
-    net = Crossroads(lab)
-    net.lab = lab
-    lab.nginx(net.gateway, 80, "hidden page")
-    return net
+    return Crossroads(lab)
 
 
 def connect(net, namespace, family, source, count=1):

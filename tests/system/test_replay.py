@@ -25,8 +25,6 @@ def service(more=""):
 @pytest.fixture
 def net(lab):
     net = Crossroads(lab)
-    net.lab = lab
-    lab.nginx(net.gateway, 80, "hidden page")
     net.client.sysctl("net.ipv4.tcp_timestamps", 1)
     # The raw client's kernel must not answer for it.
     net.other.nft("""table inet raw { chain out { type filter hook output priority 0;

@@ -106,7 +106,7 @@ class Crossroads:
       10.2.0.2   10.2.0.1   10.4.0.1   10.4.0.2, 10.4.0.3, 10.4.1.2
       fd02::2     fd02::1    fd04::1    fd04::2, fd04::3, fd04:0:0:100::2
 
-    The addresses of other lie in two prefixes (/24, /56).
+    The addresses of other lie in two prefixes (/24, /56). gateway has a hidden page on port 80.
     """
     CLIENT = ("10.2.0.2", "fd02::2")
     GATEWAY = ("10.2.0.1", "fd02::1")
@@ -115,6 +115,7 @@ class Crossroads:
     OTHER_PREFIX = ("10.4.1.2", "fd04:0:0:100::2")
 
     def __init__(self, lab):
+        self.lab = lab
         self.client = lab.namespace("client")
         self.gateway = lab.namespace("gateway")
         self.other = lab.namespace("other")
@@ -132,6 +133,7 @@ class Crossroads:
         # Sources may be forged.
         for device in ("all", "client0", "other0"):
             self.gateway.sysctl(f"net.ipv4.conf.{device}.rp_filter", 0)
+        lab.nginx(self.gateway, 80, "hidden page")
 
     def attempts(self, namespace, address, isn, source="", count=1):
         """What came of count connections one after the other: the different results, sorted."""

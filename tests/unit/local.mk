@@ -85,5 +85,5 @@ tests_unit_test_token_SOURCES = tests/unit/test_token.c
 tests_unit_test_tuple_SOURCES = tests/unit/test_tuple.c
 tests_unit_test_verdict_SOURCES = tests/unit/test_verdict.c
 
-EXTRA_DIST += tests/unit/runner.h tests/unit/support.h
+EXTRA_DIST += tests/unit/action_notes.h tests/unit/runner.h tests/unit/support.h
 dist_check_SCRIPTS += tests/unit/knockctl_replay.sh tests/unit/knockctl_token.sh

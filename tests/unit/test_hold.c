@@ -2,11 +2,12 @@
 /* reassemble = true: what client and server get of a connection whose first bytes are held back. */
 #include "core/hold.h"
 
+#include "action_notes.h"
 #include "core/protect.h"
 #include "core/token.h"
 #include "support.h"
 
-enum { NUMBER = 28, START = 1000000, SERVER_ISN = 70000, ACTIONS = 64, LATEST_TSVAL = 600 };
+enum { NUMBER = 28, START = 1000000, SERVER_ISN = 70000, LATEST_TSVAL = 600 };
 
 static const char payload[] = "Protected payload goes here. And more of it.";
 
@@ -21,14 +22,6 @@ static struct service service = {
 	.key_count = 1,
 };
 
-/* What the engine did of its own. */
-static struct noted {
-	struct protect_action action;
-	struct segment_plan plan;
-	uint8_t payload[2048];
-} actions[ACTIONS];
-static size_t action_count;
-
 static struct protect *engine;
 static struct service_table *table;
 static uint64_t now;
@@ -38,20 +31,6 @@ static uint8_t bytes[2048];
 static struct packet packet;
 static struct segment segment;
 static struct decision decision;
-
-static void note_action(void *context, const struct protect_action *action)
-{
-	(void)context;
-	ck_assert_uint_lt(action_count, ACTIONS);
-	struct noted *noted = &actions[action_count++];
-	noted->action = *action;
-	if (action->plan == NULL)
-		return;
-	noted->plan = *action->plan;
-	ck_assert_uint_le(noted->plan.payload_length, sizeof(noted->payload));
-	if (noted->plan.payload_length > 0)
-		memcpy(noted->payload, noted->plan.payload, noted->plan.payload_length);
-}
 
 static void judge(const struct segment_plan *plan)
 {

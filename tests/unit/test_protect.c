@@ -2,6 +2,7 @@
 /* The protect engine, segment by segment. Whole connections of a real client: test_captures.c. */
 #include "core/protect.h"
 
+#include "action_notes.h"
 #include "core/token.h"
 #include "support.h"
 
@@ -28,31 +29,6 @@ struct world {
 };
 
 static struct world world;
-
-/* What the engine did of its own. */
-enum { ACTIONS = 64 };
-
-static struct noted {
-	struct protect_action action;
-	struct segment_plan plan;
-	uint8_t payload[2048];
-} actions[ACTIONS];
-static size_t action_count;
-
-static void note_action(void *context, const struct protect_action *action)
-{
-	struct noted *noted = &actions[action_count++];
-
-	(void)context;
-	ck_assert_uint_le(action_count, ACTIONS);
-	noted->action = *action;
-	if (action->plan == NULL)
-		return;
-	noted->plan = *action->plan;
-	ck_assert_uint_le(noted->plan.payload_length, sizeof(noted->payload));
-	if (noted->plan.payload_length > 0)
-		memcpy(noted->payload, noted->plan.payload, noted->plan.payload_length);
-}
 
 static void set_up(void)
 {
