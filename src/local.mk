@@ -59,6 +59,8 @@ libknockgw_core_a_SOURCES = \
 	src/core/service.h \
 	src/core/siphash.c \
 	src/core/siphash.h \
+	src/core/slots.c \
+	src/core/slots.h \
 	src/core/table.c \
 	src/core/table.h \
 	src/core/token.c \
@@ -84,6 +86,8 @@ libknockgw_io_a_SOURCES = \
 	src/io/config_control.c \
 	src/io/config_dump.c \
 	src/io/config_egress.c \
+	src/io/config_find.c \
+	src/io/config_health.c \
 	src/io/config_key.c \
 	src/io/config_limits.c \
 	src/io/config_reader.c \
@@ -112,6 +116,8 @@ libknockgw_io_a_SOURCES = \
 	src/io/event_ring.h \
 	src/io/generation.c \
 	src/io/generation.h \
+	src/io/health.c \
+	src/io/health.h \
 	src/io/inject.c \
 	src/io/inject.h \
 	src/io/interfaces.c \
@@ -144,10 +150,16 @@ libknockgw_io_a_SOURCES = \
 	src/io/report.h \
 	src/io/ruleset.c \
 	src/io/ruleset.h \
+	src/io/ruleset_backend.c \
 	src/io/ruleset_changes.c \
 	src/io/ruleset_changes.h \
+	src/io/ruleset_decoy.c \
 	src/io/ruleset_egress.c \
 	src/io/ruleset_egress.h \
+	src/io/ruleset_internal.h \
+	src/io/ruleset_keeper.c \
+	src/io/ruleset_keeper.h \
+	src/io/ruleset_protect.c \
 	src/io/ruleset_watch.c \
 	src/io/ruleset_watch.h \
 	src/io/seccomp.c \
@@ -172,7 +184,7 @@ libknockgw_io_a_SOURCES = \
 # Everything that libknockgw-io.a needs to be linked.
 IO_LIBS = libknockgw-io.a libknockgw-core.a $(NETTLE_LIBS) $(NFQUEUE_LIBS) $(CONNTRACK_LIBS) \
 	$(NFTABLES_LIBS) $(NFTNL_LIBS) $(CONFIG_LIBS) $(EVENT_EXTRA_LIBS) $(EVENT_LIBS) $(SYSTEMD_LIBS) \
-	$(NFNETLINK_LIBS) $(MNL_LIBS) $(CAPNG_LIBS) $(SECCOMP_LIBS) $(PCAP_LIBS) $(JANSSON_LIBS)
+	$(NFNETLINK_LIBS) $(MNL_LIBS) $(CAPNG_LIBS) $(SECCOMP_LIBS) $(PCAP_LIBS) $(JANSSON_LIBS) -lm
 
 sbin_PROGRAMS += knockgw
 knockgw_SOURCES = src/knockgw.c

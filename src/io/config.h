@@ -18,6 +18,7 @@
 enum reject { REJECT_CLOSED, REJECT_RESET, REJECT_DROP };
 enum on_failure { ON_FAILURE_DROP, ON_FAILURE_PASS };
 enum schedule { SCHEDULE_HASH, SCHEDULE_RANDOM, SCHEDULE_ROUND_ROBIN };
+enum backend_state { BACKEND_ACTIVE, BACKEND_DRAIN };
 enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
 enum log_format { LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
 
@@ -27,10 +28,32 @@ extern const char *const on_failure_words[];
 extern const char *const schedule_words[];
 extern const char *const log_level_words[];
 extern const char *const log_format_words[];
+extern const char *const backend_state_words[];
 
 struct backend {
 	struct endpoint endpoint; /* port 0 in the file: the service's own port */
 	uint16_t weight;
+	enum backend_state state; /* drain: takes no new connections */
+	/* What happens at run time, for the main thread alone; workers do not look at backends. */
+	bool drained; /* by command */
+	bool down;    /* failed its checks */
+};
+
+/* Whether new connections go to it. */
+static inline bool backend_takes_connections(const struct backend *backend)
+{
+	return backend->state == BACKEND_ACTIVE && !backend->drained && !backend->down;
+}
+
+/* Checks whether backends accept connections. */
+struct health_config {
+	uint32_t
+		interval; /* milliseconds until a dead one takes no new connections; 0: no checks */
+	uint32_t timeout; /* milliseconds for one check */
+	uint16_t rise;    /* successful checks in a row that bring one back */
+	uint16_t fall;    /* failed checks in a row that take one out */
+	uint16_t jitter;  /* percent by which checks come earlier, by chance */
+	uint16_t port;    /* 0: where connections go */
 };
 
 struct service_config {
@@ -38,9 +61,11 @@ struct service_config {
 	struct key *keys;           /* in locked memory that is never dumped */
 	struct endpoint *endpoints; /* every address with every port, as on the client's wire */
 	size_t endpoint_count;
-	struct backend *backends; /* at most one per family so far; none: route on or local */
+	struct backend *backends; /* none of a family: route on, or local */
 	size_t backend_count;
-	enum schedule schedule;   /* no effect while a family has one backend at most */
+	enum schedule schedule;
+	bool snat; /* backends see this gateway as their client */
+	struct health_config health;
 	bool replay_window_given; /* in the file; else it is the default */
 	enum reject reject;
 	uint16_t decoy_port;
@@ -107,6 +132,11 @@ struct config *config_load(const char *path, struct diagnostics *diagnostics);
 
 /* Wipes the secrets and frees everything. NULL is fine. */
 void config_free(struct config *config);
+
+/* The backend of a service, by its address or, where the service has that several times,
+ * address:port. Returns NULL with one line in error, of size bytes. */
+struct backend *config_find_backend(struct config *config, const char *service, const char *text,
+				    char *error, size_t size);
 
 /* Writes what the configuration says, one setting a line, secrets left out. */
 void config_dump(const struct config *config, FILE *stream);

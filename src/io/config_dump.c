@@ -11,6 +11,7 @@ const char *const schedule_words[] = {"hash", "random", "round-robin", NULL};
 const char *const on_failure_words[] = {"drop", "pass", NULL};
 const char *const log_level_words[] = {"error", "warning", "info", "debug", NULL};
 const char *const log_format_words[] = {"text", "json", NULL};
+const char *const backend_state_words[] = {"active", "drain", NULL};
 
 static const char *truth(bool value)
 {
@@ -38,6 +39,15 @@ static void dump_key(const struct key *key, size_t number, FILE *stream)
 	fputc('\n', stream);
 }
 
+static void dump_health(const struct health_config *health, FILE *stream)
+{
+	fprintf(stream, "  health: interval %u ms, timeout %u ms, rise %u, fall %u, jitter %u %%",
+		health->interval, health->timeout, health->rise, health->fall, health->jitter);
+	if (health->port != 0)
+		fprintf(stream, ", port %u", health->port);
+	fputc('\n', stream);
+}
+
 static void dump_service(const struct service_config *service, FILE *stream)
 {
 	char text[ENDPOINT_TEXT_SIZE];
@@ -59,9 +69,14 @@ static void dump_service(const struct service_config *service, FILE *stream)
 	fprintf(stream, "  pending_timeout: %u, reassemble_timeout: %u\n",
 		service->service.pending_timeout, service->service.reassemble_timeout);
 	for (size_t i = 0; i < service->backend_count; i++)
-		fprintf(stream, "  backend: %s, weight: %u\n",
+		fprintf(stream, "  backend: %s, weight: %u%s\n",
 			endpoint_format(&service->backends[i].endpoint, text),
-			service->backends[i].weight);
+			service->backends[i].weight,
+			service->backends[i].state == BACKEND_DRAIN ? ", drain" : "");
+	if (service->snat)
+		fputs("  snat: true\n", stream);
+	if (service->health.interval > 0)
+		dump_health(&service->health, stream);
 	fprintf(stream, "  schedule: %s, reject: %s, decoy_port: %u\n",
 		schedule_words[service->schedule], reject_words[service->reject],
 		service->decoy_port);

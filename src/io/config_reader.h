@@ -146,6 +146,10 @@ void read_log(struct reader *reader, const config_setting_t *setting, void *targ
 void service_config_free(struct service_config *service);
 void egress_config_free(struct egress_config *egress);
 
+/* config_health.c: checks of a service's backends. */
+void read_health(struct reader *reader, const config_setting_t *setting,
+		 struct health_config *health);
+
 /* config_check.c: what can only be told when all has been read. */
 void config_check(struct reader *reader, const config_setting_t *root);
 

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "config_reader.h"
+#include "core/slots.h"
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -163,11 +164,44 @@ static void read_backend_weight(struct reader *reader, const config_setting_t *s
 		((struct backend *)target)->weight = (uint16_t)value;
 }
 
+static void read_backend_state(struct reader *reader, const config_setting_t *setting, void *target)
+{
+	unsigned int value;
+	if (read_choice(reader, setting, backend_state_words, &value))
+		((struct backend *)target)->state = (enum backend_state)value;
+}
+
 static const struct field backend_fields[] = {
 	{"address", read_backend_address, "a numeric IPv4 or IPv6 address"},
 	{"port", read_backend_port, NULL},
 	{"weight", read_backend_weight, NULL},
+	{"state", read_backend_state, NULL},
 };
+
+/* The last of the backends so far. */
+static void check_backend(struct reader *reader, const config_setting_t *group,
+			  const struct service_config *service)
+{
+	const struct backend *last = &service->backends[service->backend_count - 1];
+	char text[ENDPOINT_TEXT_SIZE];
+	size_t family_count = 0;
+	bool again = false;
+	for (const struct backend *other = service->backends; other <= last; other++) {
+		family_count += other->endpoint.family == last->endpoint.family;
+		again = again ||
+			(other < last && endpoint_equal(&other->endpoint, &last->endpoint));
+	}
+	if (last->endpoint.family == 0)
+		return;
+	if (again)
+		reader_error(reader, group, "found %s again, expected each backend only once",
+			     last->endpoint.port != 0
+				     ? endpoint_format(&last->endpoint, text)
+				     : endpoint_format_address(&last->endpoint, text));
+	if (family_count == BACKENDS_LIMIT + 1)
+		reader_error(reader, group, "found more than %d backends of one family",
+			     BACKENDS_LIMIT);
+}
 
 static void read_backends(struct reader *reader, const config_setting_t *setting, void *target)
 {
@@ -179,17 +213,21 @@ static void read_backends(struct reader *reader, const config_setting_t *setting
 		struct backend *backend = &service->backends[service->backend_count++];
 		backend->weight = 1;
 		read_group(reader, group, backend_fields, COUNT_OF(backend_fields), backend);
-		for (size_t j = 0; j < i; j++) {
-			uint8_t family = backend->endpoint.family;
-			if (family == 0 || service->backends[j].endpoint.family != family)
-				continue;
-			reader_error(reader, group,
-				     "not supported yet: several backends of one family, expected "
-				     "at most one %s backend",
-				     family == FAMILY_IPV4 ? "IPv4" : "IPv6");
-			break;
-		}
+		check_backend(reader, group, service);
 	}
+}
+
+static void read_snat(struct reader *reader, const config_setting_t *setting, void *target)
+{
+	struct draft *draft = target;
+	read_boolean(reader, setting, &draft->service->snat);
+}
+
+static void read_service_health(struct reader *reader, const config_setting_t *setting,
+				void *target)
+{
+	struct draft *draft = target;
+	read_health(reader, setting, &draft->service->health);
 }
 
 static const struct field service_fields[] = {
@@ -206,6 +244,8 @@ static const struct field service_fields[] = {
 	{"reassemble_timeout", read_reassemble_timeout, NULL},
 	{"backends", read_backends, NULL},
 	{"schedule", read_schedule, NULL},
+	{"snat", read_snat, NULL},
+	{"health", read_service_health, NULL},
 	{"reject", read_reject, NULL},
 	{"decoy_port", read_decoy_port, NULL},
 };
@@ -271,6 +311,19 @@ static void check_public(struct reader *reader, const config_setting_t *group,
 			"found one public port for several ports, expected a service for each");
 }
 
+/* What is about backends says nothing without any. */
+static void check_backend_keys(struct reader *reader, const config_setting_t *group,
+			       const struct service_config *service)
+{
+	static const char *const keys[] = {"snat", "health"};
+	for (size_t i = 0; service->backend_count == 0 && i < COUNT_OF(keys); i++) {
+		const config_setting_t *setting = config_setting_get_member(group, keys[i]);
+		if (setting)
+			reader_error(reader, setting,
+				     "found no backends, expected some with this key");
+	}
+}
+
 static void combine_endpoints(struct reader *reader, const struct draft *draft)
 {
 	struct service_config *service = draft->service;
@@ -297,6 +350,7 @@ static void read_service(struct reader *reader, const config_setting_t *group,
 	if (config_setting_is_group(group)) {
 		check_backend_families(reader, group, &draft);
 		check_public(reader, group, &draft);
+		check_backend_keys(reader, group, service);
 		check_integrity(reader, group, service);
 	}
 	places_free(&draft.addresses);

@@ -15,30 +15,28 @@
 #include "counters.h"
 #include "egress_role.h"
 #include "generation.h"
+#include "health.h"
 #include "interfaces.h"
 #include "log.h"
-#include "nft.h"
 #include "outlets.h"
 #include "overruns.h"
 #include "privileges.h"
 #include "protect_role.h"
 #include "reload.h"
 #include "ruleset.h"
-#include "ruleset_watch.h"
+#include "ruleset_keeper.h"
 #include "seccomp.h"
 #include "watchdog.h"
 
 /* How often the kernel is asked how many packets its queues had to drop. */
 static const struct timeval OVERRUN_INTERVAL = {.tv_sec = 5};
 
-/* Somebody who removes the table again and again is answered once in that time. */
-static const struct timeval RESTORE_INTERVAL = {.tv_sec = 1};
-
 struct daemon {
 	struct generation *generation;
 	struct counters *counters;
 	struct outlets outlets;
-	struct nft *nft;
+	struct ruleset_keeper *ruleset;
+	struct health *health;
 	struct interfaces *interfaces;
 	struct protect_role *protect; /* NULL without services */
 	struct egress_role *egress;   /* NULL without egress destinations */
@@ -48,12 +46,8 @@ struct daemon {
 	struct watchdog *watchdog;
 	struct event *interface_changes;
 	struct event *failures[2];
-	struct ruleset_watch *ruleset_watch; /* NULL with manage_ruleset = false */
-	struct event *ruleset_changes;
-	struct event *ruleset_rest; /* until the watch is looked at again */
 	struct overruns protect_overruns;
 	struct overruns egress_overruns;
-	bool ruleset_installed;
 	bool failed;
 	time_t started;
 	time_t loaded;      /* when the configuration was read */
@@ -224,132 +218,20 @@ static bool watch_events(struct daemon *daemon)
 	       add_event(daemon->interface_changes, NULL);
 }
 
-/* What the kernel tells about our own changes is no news. */
-static void forget_changes(struct daemon *daemon)
+/* The states of backends have changed: so must the rules that lead to them. */
+static bool update_backends(struct daemon *daemon, char error[static DAEMON_ERROR_SIZE])
 {
-	if (daemon->ruleset_watch != NULL)
-		ruleset_watch_forget(daemon->ruleset_watch);
-}
-
-static bool install_ruleset(struct daemon *daemon, const struct config *config,
-			    char error[static NFT_ERROR_SIZE])
-{
-	bool installed = nft_install(daemon->nft, config, error);
-
-	forget_changes(daemon);
-	return installed;
-}
-
-/* Connections that were opened meanwhile carry no mark: with the table back they are refused. */
-static void restore_ruleset(struct daemon *daemon)
-{
-	char error[NFT_ERROR_SIZE];
-
-	daemon->ruleset_installed = install_ruleset(daemon, daemon->generation->config, error);
-	if (daemon->ruleset_installed)
-		log_event(LOG_LEVEL_WARNING, "ruleset-restored",
-			  "table=\"inet " RULESET_TABLE "\"");
-	else
-		log_event(LOG_LEVEL_ERROR, "ruleset-not-restored",
-			  "reason=\"%s\" action=\"try again\"", error);
-	event_del(daemon->ruleset_changes);
-	event_add(daemon->ruleset_rest, &RESTORE_INTERVAL);
-}
-
-static void on_ruleset_change(evutil_socket_t fd, short events, void *context)
-{
-	struct daemon *daemon = context;
-	char who[RULESET_WATCH_WHO_SIZE];
-
-	(void)fd;
-	(void)events;
-	if (!ruleset_watch_changed(daemon->ruleset_watch, who))
-		return;
-	log_event(LOG_LEVEL_ERROR, "ruleset-changed",
-		  "table=\"inet " RULESET_TABLE "\" by=%s action=restore", who);
-	restore_ruleset(daemon);
-}
-
-static void on_ruleset_rest(evutil_socket_t fd, short events, void *context)
-{
-	struct daemon *daemon = context;
-
-	(void)fd;
-	(void)events;
-	if (daemon->ruleset_installed)
-		event_add(daemon->ruleset_changes, NULL);
-	else
-		restore_ruleset(daemon);
-}
-
-static bool watch_ruleset(struct daemon *daemon)
-{
-	daemon->ruleset_watch = ruleset_watch_open();
-	if (daemon->ruleset_watch == NULL)
-		return false;
-	daemon->ruleset_changes = event_new(daemon->base, ruleset_watch_fd(daemon->ruleset_watch),
-					    EV_READ | EV_PERSIST, on_ruleset_change, daemon);
-	daemon->ruleset_rest = event_new(daemon->base, -1, 0, on_ruleset_rest, daemon);
-	return daemon->ruleset_rest != NULL && add_event(daemon->ruleset_changes, NULL);
-}
-
-static bool start_ruleset(struct daemon *daemon)
-{
-	char error[NFT_ERROR_SIZE];
-
-	if (!daemon->generation->config->manage_ruleset) {
-		log_event(LOG_LEVEL_INFO, "ruleset-left-alone", "manage_ruleset=false");
+	if (ruleset_keeper_update(daemon->ruleset, daemon->generation->config, error))
 		return true;
-	}
-	daemon->nft = nft_open();
-	if (daemon->nft == NULL) {
-		log_event(LOG_LEVEL_ERROR, "start-failed", "reason=\"libnftables does not start\"");
-		return false;
-	}
-	if (!watch_ruleset(daemon)) {
-		log_event(LOG_LEVEL_ERROR, "start-failed",
-			  "reason=\"changes of rules cannot be watched: %s\"", strerror(errno));
-		return false;
-	}
-	if (!install_ruleset(daemon, daemon->generation->config, error)) {
-		log_event(LOG_LEVEL_ERROR, "start-failed", "reason=\"%s\"", error);
-		return false;
-	}
-	log_event(LOG_LEVEL_INFO, "ruleset-installed", "table=\"inet " RULESET_TABLE "\" queue=%s",
-		  nft_native_queue(daemon->nft) ? "native" : "xtables");
-	daemon->ruleset_installed = true;
-	return true;
+	log_event(LOG_LEVEL_ERROR, "backends-not-changed", "reason=\"%s\"", error);
+	return false;
 }
 
-/* Translated connections must wait for the next start: untranslated segments would break them. The
- * egress part of the table stays, which does that with nobody behind its queues. */
-static bool keep_waiting(struct daemon *daemon, char error[static NFT_ERROR_SIZE])
+static void on_backend_change(void *context)
 {
-	struct config waiting = *daemon->generation->config;
+	char error[DAEMON_ERROR_SIZE];
 
-	waiting.service_count = 0;
-	log_event(LOG_LEVEL_WARNING, "ruleset-kept",
-		  "flows=%llu reason=\"translated connections wait for the next start\" "
-		  "to_remove=\"nft delete table inet " RULESET_TABLE "\"",
-		  (unsigned long long)egress_role_flows(daemon->egress));
-	return nft_install(daemon->nft, &waiting, error);
-}
-
-static void stop_ruleset(struct daemon *daemon)
-{
-	char error[NFT_ERROR_SIZE];
-	bool done = true;
-
-	if (daemon->nft == NULL)
-		return;
-	/* After a failure the rules stay: with nobody behind the queues all ports are closed. */
-	if (daemon->ruleset_installed && !daemon->failed) {
-		bool waiting = daemon->egress != NULL && egress_role_flows(daemon->egress) > 0;
-		done = waiting ? keep_waiting(daemon, error) : nft_remove(daemon->nft, error);
-	}
-	if (!done)
-		log_event(LOG_LEVEL_ERROR, "ruleset-not-removed", "reason=\"%s\"", error);
-	nft_close(daemon->nft);
+	update_backends(context, error);
 }
 
 static bool watch_pool(struct daemon *daemon, const struct worker_pool *pool, struct event **event)
@@ -433,13 +315,6 @@ static void stop_egress(struct daemon *daemon)
 	daemon->egress = NULL;
 }
 
-static const char *ruleset_word(const struct daemon *daemon)
-{
-	if (!daemon->ruleset_installed)
-		return "unmanaged";
-	return nft_native_queue(daemon->nft) ? "native" : "xtables";
-}
-
 static void look(void *context, struct view *view)
 {
 	const struct daemon *daemon = context;
@@ -449,7 +324,7 @@ static void look(void *context, struct view *view)
 		.counters = daemon->counters,
 		.protect = daemon->protect,
 		.egress = daemon->egress,
-		.ruleset = ruleset_word(daemon),
+		.ruleset = ruleset_keeper_word(daemon->ruleset),
 		.started = daemon->started,
 		.loaded = daemon->loaded,
 		.uptime = worker_now() - daemon->beginning,
@@ -481,20 +356,40 @@ static bool start(struct daemon *daemon)
 		return false;
 	}
 	const struct daemon_interface interface = {look, reload, daemon};
-	return outlets_start(&daemon->outlets, daemon->base, &interface) && start_ruleset(daemon);
+	if (!outlets_start(&daemon->outlets, daemon->base, &interface))
+		return false;
+	daemon->health = health_new(daemon->base, on_backend_change, daemon);
+	if (daemon->health == NULL || !health_use(daemon->health, daemon->generation->config)) {
+		log_event(LOG_LEVEL_ERROR, "start-failed", "reason=\"out of memory\"");
+		return false;
+	}
+	daemon->ruleset = ruleset_keeper_start(daemon->base, daemon->generation->config);
+	return daemon->ruleset != NULL;
+}
+
+static enum ruleset_end end_of_ruleset(const struct daemon *daemon)
+{
+	if (daemon->failed)
+		return RULESET_KEEP;
+	if (daemon->egress == NULL || egress_role_flows(daemon->egress) == 0)
+		return RULESET_REMOVE;
+	log_event(LOG_LEVEL_WARNING, "ruleset-kept",
+		  "flows=%llu reason=\"translated connections wait for the next start\" "
+		  "to_remove=\"nft delete table inet " RULESET_TABLE "\"",
+		  (unsigned long long)egress_role_flows(daemon->egress));
+	return RULESET_KEEP_EGRESS;
 }
 
 static void stop(struct daemon *daemon)
 {
-	stop_ruleset(daemon);
+	if (daemon->ruleset != NULL)
+		ruleset_keeper_stop(daemon->ruleset, end_of_ruleset(daemon));
+	health_free(daemon->health);
 	watchdog_free(daemon->watchdog);
 	for (size_t i = 0; i < sizeof(daemon->signals) / sizeof(daemon->signals[0]); i++)
 		free_event(&daemon->signals[i]);
 	free_event(&daemon->overruns);
 	free_event(&daemon->interface_changes);
-	free_event(&daemon->ruleset_changes);
-	free_event(&daemon->ruleset_rest);
-	ruleset_watch_close(daemon->ruleset_watch);
 	stop_protect(daemon);
 	stop_egress(daemon);
 	outlets_close(&daemon->outlets);
@@ -513,22 +408,6 @@ static void use(struct daemon *daemon, const struct generation *generation)
 		protect_role_use(daemon->protect, generation);
 	if (daemon->egress != NULL)
 		egress_role_use(daemon->egress, generation);
-}
-
-static bool update_ruleset(struct daemon *daemon, const struct config *config,
-			   char error[static NFT_ERROR_SIZE])
-{
-	if (daemon->nft == NULL)
-		return true;
-	bool updated = daemon->ruleset_installed && nft_update(daemon->nft, config, error);
-	forget_changes(daemon);
-	if (updated)
-		return true;
-	/* Somebody else has removed the table or changed it, and has not been noticed yet. */
-	log_event(LOG_LEVEL_WARNING, "ruleset-lost", "reason=\"%s\" action=install", error);
-	updated = install_ruleset(daemon, config, error);
-	daemon->ruleset_installed = daemon->ruleset_installed || updated;
-	return updated;
 }
 
 /* One that no worker uses any more. */
@@ -551,18 +430,41 @@ static bool go_over(struct daemon *daemon, struct generation *next,
 	}
 	snprintf(error, DAEMON_ERROR_SIZE, "a role does not start, see the log");
 	use(daemon, next);
-	if (start_roles(daemon, next) && update_ruleset(daemon, next->config, error)) {
+	if (start_roles(daemon, next) && health_use(daemon->health, next->config) &&
+	    ruleset_keeper_update(daemon->ruleset, next->config, error)) {
 		drop_generation(daemon, daemon->generation);
 		daemon->generation = next;
 		return true;
 	}
 	use(daemon, daemon->generation);
+	health_use(daemon->health, daemon->generation->config);
 	if (!had_protect)
 		stop_protect(daemon);
 	if (!had_egress)
 		stop_egress(daemon);
 	drop_generation(daemon, next);
 	return false;
+}
+
+bool daemon_drain(struct daemon *daemon, const char *service_name, const char *backend_text,
+		  bool drain, char error[static DAEMON_ERROR_SIZE])
+{
+	struct backend *backend = config_find_backend(daemon->generation->config, service_name,
+						      backend_text, error, DAEMON_ERROR_SIZE);
+
+	if (backend == NULL)
+		return false;
+	bool before = backend->drained;
+	backend->drained = drain;
+	if (before == drain)
+		return true;
+	if (!update_backends(daemon, error)) {
+		backend->drained = before;
+		return false;
+	}
+	log_event(LOG_LEVEL_INFO, drain ? "backend-drained" : "backend-undrained",
+		  "service=%s backend=%s", service_name, backend_text);
+	return true;
 }
 
 static void tell_manager_of_reload(void)

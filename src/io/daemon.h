@@ -23,4 +23,11 @@ enum { DAEMON_ERROR_SIZE = 512 };
  * in error; all that is wrong was logged. */
 bool daemon_reload(struct daemon *daemon, char error[static DAEMON_ERROR_SIZE]);
 
+/* Takes new connections away from a backend, or gives them back (drain false); established ones go
+ * on. backend: its address, or address:port ([address]:port for IPv6) where the service has that
+ * address several times. It stays so over reloads, until the next start. From a callback of the
+ * event loop. Returns false with one line in error. */
+bool daemon_drain(struct daemon *daemon, const char *service, const char *backend, bool drain,
+		  char error[static DAEMON_ERROR_SIZE]);
+
 #endif

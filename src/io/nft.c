@@ -131,6 +131,7 @@ static bool replace_table(struct nft *nft, const char *text, char error[static N
 bool nft_install(struct nft *nft, const struct config *config, char error[static NFT_ERROR_SIZE])
 {
 	struct queue_chain chains[QUEUE_CHAINS_MAX];
+	bool first = nft->installed == NULL;
 	char *text = table_text(config, nft->native_queue);
 
 	if (text == NULL) {
@@ -145,8 +146,10 @@ bool nft_install(struct nft *nft, const struct config *config, char error[static
 	if (nft->native_queue ||
 	    xt_queue_install(RULESET_TABLE, chains, ruleset_queue_chains(config, chains), error))
 		return true;
+	/* In place of another one it stays: its ports are closed, without it they may be open. */
 	char ignored[NFT_ERROR_SIZE];
-	nft_remove(nft, ignored);
+	if (first)
+		nft_remove(nft, ignored);
 	return false;
 }
 

@@ -23,8 +23,8 @@ bool nft_native_queue(const struct nft *nft);
 /* Replaces table inet knockgw by what config asks for, in one transaction. Without the queue
  * statement the queue chains are filled in a second one; until then they are empty, and so every
  * port is closed. Packets that wait in queues of this network namespace are dropped. Returns false
- * with one line in error; then nothing has changed or, after the first transaction, the table was
- * removed again. */
+ * with one line in error; then nothing has changed or, after the first transaction, all ports
+ * are closed if there was a table before; if there was none, it was removed again. */
 bool nft_install(struct nft *nft, const struct config *config, char error[static NFT_ERROR_SIZE]);
 
 /* Turns the table that is installed into what config asks for, in one transaction in which nothing

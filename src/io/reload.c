@@ -230,6 +230,30 @@ static bool retire_egress(struct config *config, const struct config *old)
 	return true;
 }
 
+static bool was_drained(const struct config *old, const char *service,
+			const struct endpoint *endpoint)
+{
+	for (size_t i = 0; i < old->service_count; i++) {
+		const struct service_config *row = &old->services[i];
+		for (size_t k = 0; !row->retired && k < row->backend_count; k++)
+			if (strcmp(row->service.name, service) == 0 &&
+			    endpoint_equal(&row->backends[k].endpoint, endpoint))
+				return row->backends[k].drained;
+	}
+	return false;
+}
+
+/* What a command has drained stays so. */
+static void carry_drained(struct config *config, const struct config *old)
+{
+	for (size_t i = 0; i < config->service_count; i++) {
+		struct service_config *row = &config->services[i];
+		for (size_t k = 0; k < row->backend_count; k++)
+			row->backends[k].drained =
+				was_drained(old, row->service.name, &row->backends[k].endpoint);
+	}
+}
+
 bool reload_retire(struct config *config, const struct config *old,
 		   char error[static RELOAD_ERROR_SIZE])
 {
@@ -258,6 +282,7 @@ struct generation *reload_next(const struct generation *current,
 	if (config == NULL)
 		return NULL;
 	keep_fixed(config, current->config);
+	carry_drained(config, current->config);
 	if (reload_retire(config, current->config, error))
 		next = generation_new(config);
 	if (next == NULL)

@@ -216,6 +216,15 @@ void report_services(const struct view *view, report_sink *sink, void *context)
 	}
 }
 
+static const char *backend_word(const struct service_config *service, const struct backend *backend)
+{
+	if (backend->down)
+		return "down";
+	if (!backend_takes_connections(backend))
+		return "drain";
+	return service->health.interval > 0 ? "up" : "unchecked";
+}
+
 void report_backends(const struct view *view, report_sink *sink, void *context)
 {
 	char text[ENDPOINT_TEXT_SIZE];
@@ -226,7 +235,8 @@ void report_backends(const struct view *view, report_sink *sink, void *context)
 			give(sink, context,
 			     json_pack("{ss ss sI ss}", "service", row->service.name, "backend",
 				       endpoint_format(&row->backends[k].endpoint, text), "weight",
-				       (json_int_t)row->backends[k].weight, "state", "unchecked"));
+				       (json_int_t)row->backends[k].weight, "state",
+				       backend_word(row, &row->backends[k])));
 	}
 }
 

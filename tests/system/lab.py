@@ -193,9 +193,10 @@ class Lab(contextlib.ExitStack):
         return path
 
     def nginx(self, namespace, port, text):
-        """A real nginx that answers every request with text, and serves /big (100 MB)."""
+        """A real nginx that answers every request with text, /who with the client's address, and
+        /big with 100 MB. Returns its process."""
         root = self.folder / f"www-{namespace.name}-{port}"
-        root.mkdir()
+        root.mkdir(exist_ok=True)
         (root / "index.html").write_text(text)
         with open(root / "big", "wb") as big:
             big.truncate(100 * 1000 * 1000)
@@ -205,10 +206,12 @@ class Lab(contextlib.ExitStack):
             http {{ access_log off; client_body_temp_path {root}.body;
               proxy_temp_path {root}.p; fastcgi_temp_path {root}.f; uwsgi_temp_path {root}.u;
               scgi_temp_path {root}.s; sendfile on; reset_timedout_connection on;
-              server {{ listen {port}; listen [::]:{port}; root {root}; }} }}""")
+              server {{ listen {port}; listen [::]:{port}; root {root};
+                location = /who {{ return 200 $remote_addr; }} }} }}""")
         root.chmod(0o755)
-        namespace.start(["/usr/sbin/nginx", "-c", conf], stderr=subprocess.DEVNULL)
+        process = namespace.start(["/usr/sbin/nginx", "-c", conf], stderr=subprocess.DEVNULL)
         wait_until(lambda: namespace.listens(port), what=f"nginx on port {port}")
+        return process
 
     def sshd(self, namespace, port):
         """A real sshd. Returns the ssh options with which a client may log in as root."""

@@ -9,20 +9,37 @@ Each connection must be answered with a page; with the ISN "wrong" each must be 
 import collections
 import json
 import random
+import re
 import sys
 import threading
 import time
 
 import knock_client
 
-REQUEST = b"GET / HTTP/1.0\r\n\r\n"
 # A SYN that was lost is sent again after a second.
 SLOW = 0.9
 
 
+def read_page(client):
+    """One answer. The server keeps the connection, so the client ends it, and no port comes again
+    while the server remembers its last connection: without timestamps the ISN is always the same,
+    and a server takes such a SYN for an old one."""
+    answer = b""
+    while True:
+        head, end, body = answer.partition(b"\r\n\r\n")
+        length = re.search(rb"Content-Length: (\d+)", head) if end else None
+        if length and len(body) >= int(length[1]):
+            return body.decode()
+        piece = client.recv(65536)
+        if not piece:
+            return "cut short"
+        answer += piece
+
+
 class Load:
-    def __init__(self, address, port, isn, source=""):
-        self.address, self.port, self.source = address, port, source
+    def __init__(self, address, port, isn, source="", path="/"):
+        self.address, self.port = address, port
+        self.source, self.request = source, f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
         self.isn = None if isn == "wrong" else int(isn)
         self.answers = collections.Counter()
         self.stopping = threading.Event()
@@ -36,11 +53,8 @@ class Load:
             with knock_client.connect(self.address, self.port, isn, 15,
                                       source=self.source) as client:
                 self.slow += time.monotonic() - started > SLOW
-                client.sendall(REQUEST)
-                answer = b""
-                while piece := client.recv(65536):
-                    answer += piece
-            return answer.rsplit(b"\r\n\r\n", 1)[-1].decode()
+                client.sendall(self.request)
+                return read_page(client)
         except OSError as error:
             self.slow += time.monotonic() - started > SLOW
             return type(error).__name__

@@ -18,6 +18,7 @@ EXTRA_DIST += \
 	tests/system/probe.py \
 	tests/system/reload.py \
 	tests/system/syn_flood.py \
+	tests/system/test_balance.py \
 	tests/system/test_closed_port.py \
 	tests/system/test_control.py \
 	tests/system/test_egress.py \
@@ -31,7 +32,6 @@ EXTRA_DIST += \
 	tests/system/test_hostile.py \
 	tests/system/test_integrity.py \
 	tests/system/test_netem.py \
-	tests/system/test_key_reload.py \
 	tests/system/test_keys.py \
 	tests/system/test_public.py \
 	tests/system/test_offline.py \

@@ -35,6 +35,11 @@ class Reloading(Daemon):
         assert self.notification() == ["READY=1"], self.log()
         return self
 
+    def stop(self):
+        status = super().stop()
+        assert self.notification() == ["STOPPING=1"]
+        return status
+
     def notification(self):
         try:
             return self.notifications.recv(4096).decode().splitlines()
@@ -57,34 +62,37 @@ def isn_of(secret, address, port):
     return knock_client.token(KNOCKCTL, secret, address, port)
 
 
-def fetch(client, address, port, secret):
-    """The page that an authorised client gets, or the name of its error."""
+def fetch_all(client, address, port, secret, sources, path="/"):
+    """What authorised clients at these addresses get, one after the other: a page, or the name of
+    an error."""
     code = ("import sys, load\n"
-            "print(load.Load(sys.argv[1], int(sys.argv[2]), sys.argv[3]).one())\n")
-    return client.run([PYTHON, "-c", code, address, port, isn_of(secret, address, port)],
-                      env=ENVIRONMENT).stdout.strip()
+            "address, port, isn, path, *sources = sys.argv[1:]\n"
+            "for source in sources:\n"
+            "    print(load.Load(address, int(port), isn, source, path).one(), flush=True)\n")
+    return client.run([PYTHON, "-c", code, address, port, isn_of(secret, address, port), path,
+                       *sources], env=ENVIRONMENT).stdout.splitlines()
+
+
+def fetch(client, address, port, secret, path="/"):
+    """What one authorised client gets."""
+    return fetch_all(client, address, port, secret, [""], path)[0]
 
 
 class Session:
     """An established connection that fetches one page after the other."""
 
-    CODE = ("import sys, knock_client as k\n"
-            "s = k.connect(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), 10)\n"
+    CODE = ("import sys, load, knock_client as k\n"
+            "s = k.connect(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), 10, 0, sys.argv[4])\n"
             "print('open', flush=True)\n"
             "for line in sys.stdin:\n"
             "    try:\n"
             "        s.sendall(b'GET / HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n')\n"
-            "        answer = b''\n"
-            "        while b'\\r\\n\\r\\n' not in answer or answer.endswith(b'\\r\\n\\r\\n'):\n"
-            "            piece = s.recv(65536)\n"
-            "            if not piece: break\n"
-            "            answer += piece\n"
-            "        print(answer.decode().rsplit('\\r\\n')[-1] or 'end', flush=True)\n"
+            "        print(load.read_page(s), flush=True)\n"
             "    except OSError as e: print(type(e).__name__, flush=True)\n")
 
-    def __init__(self, client, address, port, secret):
+    def __init__(self, client, address, port, secret, source=""):
         self.process = client.start(
-            [PYTHON, "-c", self.CODE, address, port, isn_of(secret, address, port)],
+            [PYTHON, "-c", self.CODE, address, port, isn_of(secret, address, port), source],
             env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout.readline() == "open\n"
 
@@ -99,6 +107,7 @@ def load(client, address, port, isn, threads=2, source=None):
     """Runs load.py, from the address source if one is given; the dictionary is filled with its
     results at the end."""
     result = {}
+    client.sysctl("net.ipv4.ip_local_port_range", "2000 65535")
     process = client.start([PYTHON, TESTS / "load.py", address, port, isn, threads,
                             *([source] if source else [])],
                            env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,

@@ -32,6 +32,7 @@ check_PROGRAMS += \
 	tests/unit/test-segment-edit \
 	tests/unit/test-service \
 	tests/unit/test-siphash \
+	tests/unit/test-slots \
 	tests/unit/test-state \
 	tests/unit/test-table \
 	tests/unit/test-token \
@@ -79,6 +80,7 @@ tests_unit_test_service_SOURCES = tests/unit/test_service.c
 # Counts the blocks.
 tests_unit_test_service_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=nettle_md5_compress
 tests_unit_test_siphash_SOURCES = tests/unit/test_siphash.c
+tests_unit_test_slots_SOURCES = tests/unit/test_slots.c
 tests_unit_test_state_SOURCES = tests/unit/test_state.c
 tests_unit_test_table_SOURCES = tests/unit/test_table.c
 tests_unit_test_token_SOURCES = tests/unit/test_token.c

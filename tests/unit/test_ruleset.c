@@ -8,7 +8,7 @@
 
 #include "support.h"
 
-static const char *const cases[] = {"protect", "egress-drop", "egress-pass", "both"};
+static const char *const cases[] = {"protect", "balance", "egress-drop", "egress-pass", "both"};
 
 /* libconfig wants a file that only its owner may read where secrets stand in it. */
 static struct config *load(const char *name)

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "ruleset_keeper.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "log.h"
+#include "ruleset.h"
+#include "ruleset_watch.h"
+
+/* Somebody who removes the table again and again is answered once in that time. */
+static const struct timeval RESTORE_INTERVAL = {.tv_sec = 1};
+
+struct ruleset_keeper {
+	const struct config *config;
+	struct nft *nft; /* NULL with manage_ruleset = false */
+	struct ruleset_watch *watch;
+	struct event *changes;
+	struct event *rest; /* until the watch is looked at again */
+	bool installed;
+};
+
+/* What the kernel tells about our own changes is no news. */
+static void forget_changes(struct ruleset_keeper *keeper)
+{
+	if (keeper->watch != NULL)
+		ruleset_watch_forget(keeper->watch);
+}
+
+static bool install(struct ruleset_keeper *keeper, const struct config *config,
+		    char error[static NFT_ERROR_SIZE])
+{
+	bool installed = nft_install(keeper->nft, config, error);
+
+	forget_changes(keeper);
+	keeper->installed = keeper->installed || installed;
+	return installed;
+}
+
+/* Connections that were opened meanwhile carry no mark: with the table back they are refused. */
+static void restore(struct ruleset_keeper *keeper)
+{
+	char error[NFT_ERROR_SIZE];
+
+	keeper->installed = false;
+	if (install(keeper, keeper->config, error))
+		log_event(LOG_LEVEL_WARNING, "ruleset-restored",
+			  "table=\"inet " RULESET_TABLE "\"");
+	else
+		log_event(LOG_LEVEL_ERROR, "ruleset-not-restored",
+			  "reason=\"%s\" action=\"try again\"", error);
+	event_del(keeper->changes);
+	event_add(keeper->rest, &RESTORE_INTERVAL);
+}
+
+static void on_change(evutil_socket_t fd, short events, void *context)
+{
+	struct ruleset_keeper *keeper = context;
+	char who[RULESET_WATCH_WHO_SIZE];
+
+	(void)fd;
+	(void)events;
+	if (!ruleset_watch_changed(keeper->watch, who))
+		return;
+	log_event(LOG_LEVEL_ERROR, "ruleset-changed",
+		  "table=\"inet " RULESET_TABLE "\" by=%s action=restore", who);
+	restore(keeper);
+}
+
+static void on_rest(evutil_socket_t fd, short events, void *context)
+{
+	struct ruleset_keeper *keeper = context;
+
+	(void)fd;
+	(void)events;
+	if (keeper->installed)
+		event_add(keeper->changes, NULL);
+	else
+		restore(keeper);
+}
+
+static bool watch(struct ruleset_keeper *keeper, struct event_base *base)
+{
+	keeper->watch = ruleset_watch_open();
+	if (keeper->watch == NULL)
+		return false;
+	keeper->changes = event_new(base, ruleset_watch_fd(keeper->watch), EV_READ | EV_PERSIST,
+				    on_change, keeper);
+	keeper->rest = event_new(base, -1, 0, on_rest, keeper);
+	return keeper->changes != NULL && keeper->rest != NULL &&
+	       event_add(keeper->changes, NULL) == 0;
+}
+
+static bool start(struct ruleset_keeper *keeper, struct event_base *base,
+		  char error[static NFT_ERROR_SIZE])
+{
+	if (!keeper->config->manage_ruleset) {
+		log_event(LOG_LEVEL_INFO, "ruleset-left-alone", "manage_ruleset=false");
+		return true;
+	}
+	keeper->nft = nft_open();
+	if (keeper->nft == NULL) {
+		snprintf(error, NFT_ERROR_SIZE, "libnftables does not start");
+		return false;
+	}
+	if (!watch(keeper, base)) {
+		snprintf(error, NFT_ERROR_SIZE, "changes of rules cannot be watched: %s",
+			 strerror(errno));
+		return false;
+	}
+	if (!install(keeper, keeper->config, error))
+		return false;
+	log_event(LOG_LEVEL_INFO, "ruleset-installed", "table=\"inet " RULESET_TABLE "\" queue=%s",
+		  nft_native_queue(keeper->nft) ? "native" : "xtables");
+	return true;
+}
+
+struct ruleset_keeper *ruleset_keeper_start(struct event_base *base, const struct config *config)
+{
+	char error[NFT_ERROR_SIZE] = "out of memory";
+	struct ruleset_keeper *keeper = calloc(1, sizeof(*keeper));
+
+	if (keeper != NULL) {
+		keeper->config = config;
+		if (start(keeper, base, error))
+			return keeper;
+	}
+	log_event(LOG_LEVEL_ERROR, "start-failed", "reason=\"%s\"", error);
+	ruleset_keeper_stop(keeper, RULESET_REMOVE);
+	return NULL;
+}
+
+bool ruleset_keeper_update(struct ruleset_keeper *keeper, const struct config *config,
+			   char error[static NFT_ERROR_SIZE])
+{
+	bool updated = keeper->nft == NULL;
+
+	if (!updated) {
+		snprintf(error, NFT_ERROR_SIZE, "the table is not there");
+		updated = keeper->installed && nft_update(keeper->nft, config, error);
+		forget_changes(keeper);
+	}
+	if (!updated) {
+		/* Somebody else has removed or changed the table, and was not noticed yet. */
+		log_event(LOG_LEVEL_WARNING, "ruleset-lost", "reason=\"%s\" action=install", error);
+		updated = install(keeper, config, error);
+	}
+	if (updated)
+		keeper->config = config;
+	return updated;
+}
+
+const char *ruleset_keeper_word(const struct ruleset_keeper *keeper)
+{
+	if (!keeper->installed)
+		return "unmanaged";
+	return nft_native_queue(keeper->nft) ? "native" : "xtables";
+}
+
+static bool end_table(struct ruleset_keeper *keeper, enum ruleset_end end,
+		      char error[static NFT_ERROR_SIZE])
+{
+	struct config waiting = *keeper->config;
+
+	if (end == RULESET_KEEP)
+		return true;
+	if (end == RULESET_REMOVE)
+		return nft_remove(keeper->nft, error);
+	waiting.service_count = 0;
+	return nft_install(keeper->nft, &waiting, error);
+}
+
+void ruleset_keeper_stop(struct ruleset_keeper *keeper, enum ruleset_end end)
+{
+	char error[NFT_ERROR_SIZE];
+
+	if (keeper == NULL)
+		return;
+	if (keeper->installed && !end_table(keeper, end, error))
+		log_event(LOG_LEVEL_ERROR, "ruleset-not-removed", "reason=\"%s\"", error);
+	if (keeper->changes != NULL)
+		event_free(keeper->changes);
+	if (keeper->rest != NULL)
+		event_free(keeper->rest);
+	ruleset_watch_close(keeper->watch);
+	nft_close(keeper->nft);
+	free(keeper);
+}

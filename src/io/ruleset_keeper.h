@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Keeps table inet knockgw what the configuration wants: installs it, changes it, puts it back when
+ * somebody else has changed it. With manage_ruleset = false it does nothing. */
+#ifndef KNOCKGW_IO_RULESET_KEEPER_H
+#define KNOCKGW_IO_RULESET_KEEPER_H
+
+#include <event2/event.h>
+#include <stdbool.h>
+
+#include "config.h"
+#include "nft.h"
+
+struct ruleset_keeper;
+
+/* Installs the table. config must live until ruleset_keeper_update takes another one. Logs the
+ * reason and returns NULL when that fails. */
+struct ruleset_keeper *ruleset_keeper_start(struct event_base *base, const struct config *config);
+
+/* Changes the table to what config wants, which may be the same one with other states of its
+ * backends. Returns false with one line in error; then everything is as before. */
+bool ruleset_keeper_update(struct ruleset_keeper *keeper, const struct config *config,
+			   char error[static NFT_ERROR_SIZE]);
+
+/* How packets get to the daemon: "native" queue statements or "xtables" targets; "unmanaged" when
+ * the table is not ours. */
+const char *ruleset_keeper_word(const struct ruleset_keeper *keeper);
+
+/* What becomes of the table in the end. */
+enum ruleset_end {
+	RULESET_REMOVE,
+	/* Translated connections must wait for the next start, since untranslated segments would
+	 * break them: the egress part stays, which does that with nobody behind its queues. */
+	RULESET_KEEP_EGRESS,
+	/* After a failure: with nobody behind the queues all ports are closed. */
+	RULESET_KEEP,
+};
+
+/* NULL is fine. */
+void ruleset_keeper_stop(struct ruleset_keeper *keeper, enum ruleset_end end);
+
+#endif

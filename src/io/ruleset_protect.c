@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Who is asked about a packet, and what comes of the answer. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "ruleset_internal.h"
+
+enum { SETTLE_NAME_SIZE = 48 };
+
+/* The chain that settles the fate of packets to a port of a service: services with the same fates
+ * share it, so that it rarely changes. */
+static const char *settle_name(char name[static SETTLE_NAME_SIZE],
+			       const struct service_config *service,
+			       const struct endpoint *endpoint)
+{
+	static const char *const words[] = {
+		[REJECT_CLOSED] = "closed", [REJECT_RESET] = "reset", [REJECT_DROP] = "drop"};
+	char ports[16] = "";
+
+	if (service->reject == REJECT_CLOSED)
+		snprintf(ports, sizeof(ports), "_%u_%u", endpoint->port, service->decoy_port);
+	snprintf(name, SETTLE_NAME_SIZE, "settle_%s%s%s%s", words[service->reject], ports,
+		 ruleset_has_backends(service, endpoint->family) ? "_backend" : "",
+		 ruleset_is_shut(service, endpoint->family) ? "_shut" : "");
+	return name;
+}
+
+static void write_refusal(FILE *stream, const struct service_config *service,
+			  const struct endpoint *endpoint)
+{
+	char name[SETTLE_NAME_SIZE];
+
+	ruleset_write_endpoint(stream, service, endpoint);
+	fprintf(stream, " : goto %s", settle_name(name, service, endpoint));
+}
+
+/* Whether an earlier endpoint, of this service or another, has the same settle chain. */
+static bool settle_seen_before(const struct config *config, const struct service_config *last,
+			       size_t index)
+{
+	char wanted[SETTLE_NAME_SIZE];
+	char name[SETTLE_NAME_SIZE];
+
+	settle_name(wanted, last, &last->endpoints[index]);
+	FOR_EACH_SERVICE(config, service)
+	{
+		size_t count = service == last ? index : service->endpoint_count;
+		for (size_t i = 0; i < count; i++)
+			if (strcmp(settle_name(name, service, &service->endpoints[i]), wanted) == 0)
+				return true;
+		if (service == last)
+			break;
+	}
+	return false;
+}
+
+/* The statements that move a verdict from the packet mark to the ct mark. */
+static void write_authorised(FILE *stream, const struct marks *marks)
+{
+	const uint32_t states[] = {marks->verified, marks->pending};
+
+	fputs("\tchain authorised {\n", stream);
+	/* An out-of-window segment of a verified connection has no ct: guard wants to see its mark.
+	 */
+	fprintf(stream, "\t\tct state invalid meta mark & 0x%08x == 0x%08x accept\n", marks->mask,
+		marks->verified);
+	for (size_t i = 0; i < 2; i++)
+		fprintf(stream,
+			"\t\tmeta mark & 0x%08x == 0x%08x ct mark set ct mark & 0x%08x | 0x%08x "
+			"meta mark set meta mark & 0x%08x accept\n",
+			marks->mask, states[i], ~marks->mask, states[i], ~marks->mask);
+	fprintf(stream, "\t\tmeta mark set meta mark & 0x%08x\n\t}\n\n", ~marks->mask);
+}
+
+/* Where unauthorised packets of a service go. */
+static void write_refusal_rules(FILE *stream, const struct service_config *service, uint16_t port,
+				const struct marks *marks)
+{
+	if (service->reject == REJECT_DROP) {
+		fputs("\t\tdrop\n", stream);
+		return;
+	}
+	if (service->reject == REJECT_RESET) {
+		fputs("\t\treject with tcp reset\n", stream);
+		return;
+	}
+	fprintf(stream, "\t\tct state invalid goto decoy_%u_%u\n", port, service->decoy_port);
+	fprintf(stream, "\t\tct status confirmed ct mark & 0x%08x == 0x%08x accept\n", marks->mask,
+		marks->refused);
+	fprintf(stream, "\t\tct status confirmed ct mark & 0x%08x != 0x00000000 drop\n",
+		marks->mask);
+	/* NAT was settled before this table saw the connection, so balance cannot refuse it. */
+	fputs("\t\tct status dnat drop\n", stream);
+	fprintf(stream, "\t\tct status confirmed goto decoy_%u_%u\n", port, service->decoy_port);
+	fprintf(stream, "\t\tct mark set ct mark & 0x%08x | 0x%08x\n", ~marks->mask,
+		marks->refused);
+}
+
+static void write_settle_chain(FILE *stream, const struct service_config *service,
+			       const struct endpoint *endpoint, const struct marks *marks)
+{
+	char name[SETTLE_NAME_SIZE];
+
+	fprintf(stream, "\tchain %s {\n", settle_name(name, service, endpoint));
+	/* Without ct nothing translates it for the backend. */
+	if (ruleset_has_backends(service, endpoint->family))
+		fprintf(stream, "\t\tct state invalid meta mark & 0x%08x == 0x%08x drop\n",
+			marks->mask, marks->verified);
+	if (ruleset_is_shut(service, endpoint->family))
+		fprintf(stream,
+			"\t\ttcp flags & (fin | syn | rst | ack) != syn jump authorised\n"
+			"\t\tmeta mark set meta mark & 0x%08x\n",
+			~marks->mask);
+	else
+		fputs("\t\tjump authorised\n", stream);
+	write_refusal_rules(stream, service, endpoint->port, marks);
+	fputs("\t}\n\n", stream);
+}
+
+static void write_settle_chains(FILE *stream, const struct config *config,
+				const struct marks *marks)
+{
+	FOR_EACH_SERVICE(config, service)
+	{
+		for (size_t i = 0; i < service->endpoint_count; i++)
+			if (!settle_seen_before(config, service, i))
+				write_settle_chain(stream, service, &service->endpoints[i], marks);
+	}
+}
+
+/* The first look at a packet: what needs no question, and who is asked about the rest.
+ * Without a daemon nobody knows whether an invalid segment belongs to a verified connection. An ACK
+ * then waits, since the decoy's RST would end that connection; a FIN is also the first segment of a
+ * scan and may go to the decoy, since its connection is ending anyway. */
+static void write_protect(FILE *stream, const struct marks *marks)
+{
+	fprintf(stream,
+		"\tchain ask_syn {\n"
+		"\t\tiif != \"lo\" ct status confirmed meta mark set meta mark | 0x%08x\n"
+		"\t\tgoto ask\n"
+		"\t}\n\n",
+		marks->refused);
+	fprintf(stream,
+		"\tchain gate {\n"
+		"\t\tmeta mark set meta mark & 0x%08x\n"
+		"\t\tct state invalid tcp flags & (fin | syn | rst | ack) == ack goto ask_firmly\n"
+		"\t\tct state invalid tcp flags & (syn | rst | ack) == ack goto ask\n"
+		"\t\tct state invalid return\n"
+		"\t\t" SYN_ONLY " goto ask_syn\n"
+		"\t\tct mark & 0x%08x == 0x%08x goto ask\n"
+		"\t}\n\n",
+		~marks->mask, marks->mask, marks->pending);
+	fprintf(stream,
+		"\tchain protect {\n"
+		"\t\ttype filter hook prerouting priority mangle - 5; policy accept;\n"
+		"\t\tct mark & 0x%08x == 0x%08x tcp flags & (fin | syn | rst | ack) != syn accept\n"
+		"\t\tip daddr . tcp dport @services4 goto gate\n"
+		"\t\tip6 daddr . tcp dport @services6 goto gate\n"
+		"\t}\n\n",
+		marks->mask, marks->verified);
+}
+
+static void write_settle(FILE *stream, const struct marks *marks)
+{
+	fprintf(stream,
+		"\tchain settle {\n"
+		"\t\ttype filter hook prerouting priority mangle - 4; policy accept;\n"
+		"\t\tct mark & 0x%08x == 0x%08x tcp flags & (fin | syn | rst | ack) != syn accept\n"
+		"\t\tip daddr . tcp dport vmap @settle4\n"
+		"\t\tip6 daddr . tcp dport vmap @settle6\n"
+		"\t}\n\n",
+		marks->mask, marks->verified);
+}
+
+/* The last look: whatever other rules have done, only verified connections reach a service. */
+static void write_guard(FILE *stream, const struct decoy_pairs *pairs, const struct marks *marks)
+{
+	fputs("\tchain guard_refused {\n", stream);
+	for (size_t i = 0; i < pairs->count; i++)
+		fprintf(stream, "\t\ttcp dport %u accept\n", pairs->list[i].decoy);
+	fputs("\t\tdrop\n\t}\n\n", stream);
+	fprintf(stream,
+		"\tchain guard {\n"
+		"\t\ttype filter hook prerouting priority dstnat + 5; policy accept;\n"
+		"\t\tct mark & 0x%08x == 0x%08x accept\n"
+		"\t\tct mark & 0x%08x == 0x%08x accept\n"
+		"\t\tct mark & 0x%08x == 0x%08x ct direction original meta l4proto tcp "
+		"goto guard_refused\n"
+		"\t\tct state invalid meta mark & 0x%08x == 0x%08x meta mark set meta mark & "
+		"0x%08x accept\n"
+		"\t\tip daddr . tcp dport @services4 drop\n"
+		"\t\tip6 daddr . tcp dport @services6 drop\n"
+		"\t}\n\n",
+		marks->mask, marks->verified, marks->mask, marks->pending, marks->mask,
+		marks->refused, marks->mask, marks->verified, ~marks->mask);
+}
+
+/* What a server says in a pending connection tells how much of the held bytes it has got. What
+ * comes from us has both bits in its mark, which no pending connection has. */
+static void write_replies(FILE *stream, const struct config *config, const struct marks *marks)
+{
+	bool wanted = false;
+
+	FOR_EACH_SERVICE(config, service)
+	{
+		wanted = wanted || service->service.reassemble;
+	}
+	fputs("\tchain replies {\n"
+	      "\t\ttype filter hook postrouting priority srcnat + 50; policy accept;\n",
+	      stream);
+	if (wanted)
+		fprintf(stream,
+			"\t\tct direction reply ct mark & 0x%08x == 0x%08x meta mark & 0x%08x != "
+			"0x%08x goto ask\n",
+			marks->mask, marks->pending, marks->mask, marks->mask);
+	fputs("\t}\n\n", stream);
+}
+
+static void write_services(FILE *stream, const struct config *config)
+{
+	FOR_EACH_FAMILY(family)
+	{
+		ruleset_write_collection(stream, config, family, "set", "services", "",
+					 ruleset_every_service, ruleset_write_endpoint);
+	}
+}
+
+void ruleset_write_protect(FILE *stream, const struct config *config, const struct marks *marks)
+{
+	struct decoy_pairs pairs = ruleset_decoy_pairs(config);
+
+	write_services(stream, config);
+	ruleset_write_decoys(stream, config, &pairs);
+	write_authorised(stream, marks);
+	write_settle_chains(stream, config, marks);
+	FOR_EACH_FAMILY(family)
+	{
+		ruleset_write_collection(stream, config, family, "map", "settle", "verdict",
+					 ruleset_every_service, write_refusal);
+	}
+	ruleset_write_answers(stream, &pairs, marks);
+	write_protect(stream, marks);
+	write_settle(stream, marks);
+	ruleset_write_backends(stream, config, marks);
+	write_guard(stream, &pairs, marks);
+	write_replies(stream, config, marks);
+	free(pairs.list);
+}

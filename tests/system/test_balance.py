@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Several backends behind one address. The network is drawn in topology.py (Direct); the backends
+are nginx instances on ports 8001 to 8004 of server, and client has 120 addresses of each family:
+
+    10.2.0.101 to 10.2.0.220, fd02::101 to fd02::220
+"""
+import collections
+import time
+
+import pytest
+
+from lab import wait_until
+from reload import Reloading, Session, fetch, fetch_all, isn_of, load
+from test_protect import scan
+from topology import Direct
+
+FRONT = Direct.FRONT
+CLIENTS = ([f"10.2.0.{number}" for number in range(101, 221)],
+           [f"fd02::{number}" for number in range(101, 221)])
+FAMILIES = pytest.mark.parametrize("family", [0, 1], ids=["IPv4", "IPv6"])
+
+
+def backends(*numbers, **more):
+    """Backends on these ports, more["b2"] being what else the configuration says of number 2."""
+    return "backends = (" + ", ".join(
+        f'{{ address = "{address}"; port = {8000 + number}; {more.get(f"b{number}", "")} }}'
+        for number in numbers for address in Direct.SERVER) + ");"
+
+
+def config(more):
+    return f"""
+services = ( {{ name = "www"; address = [ "{FRONT[0]}", "{FRONT[1]}" ]; port = 80; secret = "s";
+                {more} }} );
+queues = {{ first = 40; count = 2; }};
+"""
+
+
+@pytest.fixture
+def net(lab):
+    net = Direct(lab)
+    net.lab = lab
+    net.backends = {number: lab.nginx(net.server, 8000 + number, f"b{number}")
+                    for number in range(1, 5)}
+    commands = [f"address add {address}/{length} dev up0 {flags}" for addresses, length, flags in
+                ((CLIENTS[0], 24, ""), (CLIENTS[1], 64, "nodad")) for address in addresses]
+    net.client.run(["ip", "-batch", "-"], input="\n".join(commands) + "\n")
+    return net
+
+
+def start(net, more):
+    net.daemon = Reloading(net.lab, net.gateway, config(more)).start()
+    return net.daemon
+
+
+def spread(net, family, count=120):
+    """Which backend each client gets."""
+    pages = fetch_all(net.client, FRONT[family], 80, "s", CLIENTS[family][:count])
+    return dict(zip(CLIENTS[family], pages))
+
+
+def shares(pages):
+    return collections.Counter(pages.values())
+
+
+@FAMILIES
+def test_hash_keeps_clients_where_they_are(net, family):
+    daemon = start(net, backends(1, 2, 3))
+    first = spread(net, family)
+    assert set(first.values()) == {"b1", "b2", "b3"}
+    assert min(shares(first).values()) > 20
+    assert spread(net, family, 40) == {c: first[c] for c in CLIENTS[family][:40]}
+    # One more: only clients that go to it have moved, about a quarter.
+    assert daemon.reload(config(backends(1, 2, 3, 4))) is None
+    more = spread(net, family)
+    moved = [client for client in first if more[client] != first[client]]
+    assert {more[client] for client in moved} == {"b4"} and 12 < len(moved) < 48
+    # One less: only its clients have moved. And over a restart none does.
+    assert daemon.reload(config(backends(1, 3, 4))) is None
+    daemon.stop()
+    daemon.start()
+    less = spread(net, family)
+    assert all(less[client] == more[client] for client in more if more[client] != "b2")
+    assert "b2" not in less.values()
+
+
+@FAMILIES
+def test_weights(net, family):
+    daemon = start(net, backends(1, 2, b1="weight = 3;"))
+    hashed = shares(spread(net, family))
+    assert hashed["b1"] + hashed["b2"] == 120 and 10 < hashed["b2"] < 52
+    assert daemon.reload(config(backends(1, 2, b1="weight = 3;") +
+                                'schedule = "random";')) is None
+    random = shares(spread(net, family))
+    assert random["b1"] + random["b2"] == 120 and 10 < random["b2"] < 52
+    assert daemon.reload(config(backends(1, 2, b1="weight = 3;") +
+                                'schedule = "round-robin";')) is None
+    assert shares(spread(net, family)) == {"b1": 90, "b2": 30}
+
+
+def test_round_robin_takes_turns(net):
+    start(net, backends(1, 2, 3) + 'schedule = "round-robin";')
+    pages = fetch_all(net.client, FRONT[0], 80, "s", [""] * 12)
+    assert pages[:3] * 4 == pages and set(pages) == {"b1", "b2", "b3"}
+
+
+@FAMILIES
+def test_drain(net, family):
+    daemon = start(net, backends(1, 2))
+    drained = "b1" if fetch(net.client, FRONT[family], 80, "s") == "b1" else "b2"
+    session = Session(net.client, FRONT[family], 80, "s")
+    assert session.fetch() == drained
+    assert daemon.reload(config(backends(1, 2, **{drained: 'state = "drain";'}))) is None
+    assert drained not in spread(net, family, 40).values()
+    assert session.fetch() == drained
+    assert daemon.reload(config(backends(1, 2))) is None
+    assert fetch(net.client, FRONT[family], 80, "s") == drained
+    # With all drained the port is closed; the session goes on.
+    assert daemon.reload(config(backends(1, 2, b1='state = "drain";', b2='state = "drain";'))) is None
+    assert fetch(net.client, FRONT[family], 80, "s") == "ConnectionRefusedError"
+    assert session.fetch() == drained
+
+
+INTERVAL = 1.0
+HEALTH = f"health = {{ interval = {INTERVAL}; timeout = 0.3; rise = 2; fall = 2; }};"
+
+
+def stop(net, number):
+    net.backends[number].terminate()
+    net.backends[number].wait(timeout=10)
+
+
+def revive(net, number):
+    net.backends[number] = net.lab.nginx(net.server, 8000 + number, f"b{number}")
+
+
+def wait_for_backends(net, count, event):
+    wait_until(lambda: len(net.daemon.events(event=event)) >= count, what=f"{count} {event}")
+
+
+def test_dead_backends_leave_and_come_back(net):
+    daemon = start(net, backends(1, 2, 3) + HEALTH)
+    sessions = {}
+    while len(sessions) < 3:
+        for client in CLIENTS[0]:
+            session = Session(net.client, FRONT[0], 80, "s", source=client)
+            sessions.setdefault(session.fetch(), session)
+            if len(sessions) == 3:
+                break
+    before = spread(net, 0, 60)
+    stop(net, 2)
+    died = time.monotonic()
+    wait_for_backends(net, 2, "backend-down")  # IPv4 and IPv6
+    # A second on top for a machine that does other things, too.
+    assert time.monotonic() - died < INTERVAL + 1
+    after = spread(net, 0, 60)
+    assert all(after[c] == before[c] for c in after if before[c] != "b2")
+    assert set(after.values()) == {"b1", "b3"}
+    assert sessions["b1"].fetch() == "b1" and sessions["b3"].fetch() == "b3"
+    # All dead: the port is as closed as any other, for those with the secret as well.
+    stop(net, 1)
+    stop(net, 3)
+    wait_for_backends(net, 6, "backend-down")
+    daemon.wait_event(event="service-down", service="www", family="IPv4")
+    for family in (0, 1):
+        assert fetch(net.client, FRONT[family], 80, "s") == "ConnectionRefusedError"
+        closed, unused = scan(net, "-sS", FRONT[family], [80, 4711])
+        assert closed == unused
+    for number in (1, 2, 3):
+        revive(net, number)
+    wait_for_backends(net, 6, "backend-up")
+    assert spread(net, 0, 60) == before
+    # A reload knows what was known before: a dead backend does not get connections again.
+    stop(net, 2)
+    wait_for_backends(net, 8, "backend-down")
+    assert daemon.reload(config(backends(1, 2, 3) + HEALTH + "decoy_port = 7;")) is None
+    assert spread(net, 0, 60) == after
+    assert not daemon.events(event="ruleset-lost")
+
+
+def test_silent_backend_leaves_within_the_interval(net):
+    daemon = start(net, backends(1, 2) + HEALTH)
+    net.server.nft("table inet silent { chain in { type filter hook input priority 0;"
+                   " tcp dport 8001 drop; }; }")
+    silent = time.monotonic()
+    wait_for_backends(net, 2, "backend-down")
+    assert time.monotonic() - silent < INTERVAL + 1
+    assert daemon.events(event="backend-down", reason="Connection timed out")
+    assert set(spread(net, 0, 40).values()) == {"b2"}
+
+
+def test_load_does_not_notice_what_happens_to_backends(net):
+    """Backends come, are drained and go while new connections are opened all the time."""
+    variants = [backends(1, 2, 3), backends(1, 2, 3, 4), backends(1, 2, b2='state = "drain";'),
+                backends(2, 3, b2="weight = 5;"), backends(3) + 'schedule = "random";',
+                backends(1, 4) + 'schedule = "round-robin";']
+    daemon = start(net, variants[0])
+    with load(net.client, FRONT[0], 80, isn_of("s", FRONT[0], 80)) as four, \
+            load(net.client, FRONT[1], 80, isn_of("s", FRONT[1], 80)) as six:
+        for number in range(120):
+            assert daemon.reload(config(variants[number % len(variants)])) is None
+    for family in (four, six):
+        assert set(family["answers"]) <= {"b1", "b2", "b3", "b4"}
+        assert sum(family["answers"].values()) > 50 and family["slow"] == 0
+
+
+@FAMILIES
+def test_source_address_is_kept_or_masqueraded(net, family):
+    daemon = start(net, backends(1, 2))
+    source = CLIENTS[family][7]
+    assert fetch_all(net.client, FRONT[family], 80, "s", [source], "/who") == [source]
+    # Without a way back but to its own network, a backend needs the gateway as its client.
+    net.server.run("ip -4 route del default")
+    net.server.run("ip -6 route del default")
+    assert daemon.reload(config(backends(1, 2) + "snat = true;")) is None
+    assert fetch_all(net.client, FRONT[family], 80, "s", [source], "/who") == \
+        [("10.3.0.1", "fd03::1")[family]]
+
+
+def test_each_port_leads_to_the_same_port(net):
+    """Backends without a port of their own, and services with several."""
+    text = config('backends = ( { address = "10.3.0.2"; }, { address = "10.3.0.2"; port = 8003; } );'
+                  'schedule = "round-robin";').replace("port = 80;", "port = [ 8001, 8002 ];")
+    text = text.replace(f', "{FRONT[1]}"', "")
+    net.daemon = Reloading(net.lab, net.gateway, text).start()
+    for port in (8001, 8002):
+        assert sorted(fetch_all(net.client, FRONT[0], port, "s", [""] * 2)) == \
+            sorted([f"b{port - 8000}", "b3"])
