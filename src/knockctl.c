@@ -18,6 +18,8 @@ static const struct {
 	{"flows", flows_main, "List the connections that the egress role translates"},
 	{"stats", stats_main, "Show packets by service, key, reason, verdict and queue"},
 	{"reload", reload_main, "Have the daemon read its configuration again"},
+	{"drain", drain_main, "Send no new connections to a backend"},
+	{"undrain", undrain_main, "Send new connections to a drained backend again"},
 	{"monitor", monitor_main, "Show events as they happen"},
 	{"token", token_main, "Print the initial sequence number that a secret makes"},
 	{"genkey", genkey_main, "Print a fresh random secret"},

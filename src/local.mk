@@ -197,6 +197,7 @@ knockctl_SOURCES = \
 	src/cli/cli.h \
 	src/cli/control_client.c \
 	src/cli/control_client.h \
+	src/cli/drain.c \
 	src/cli/flows.c \
 	src/cli/genkey.c \
 	src/cli/monitor.c \

@@ -7,7 +7,7 @@ static const char USAGE[] = "Usage: knockctl backends [--socket PATH] [--json]\n
 			    "Lists the backends of all services.\n"
 			    "\n" CONTROL_OPTIONS_USAGE;
 
-static void print_backends(const json_t *objects)
+void print_backends(const json_t *objects)
 {
 	static const struct column columns[] = {
 		{"SERVICE", "service", false},
@@ -21,7 +21,7 @@ static void print_backends(const json_t *objects)
 
 int backends_main(int argc, char **argv)
 {
-	static const struct show show = {"backends", USAGE, print_backends};
+	static const struct show show = {"backends", USAGE, print_backends, 0, 0};
 
 	return show_main(argc, argv, &show);
 }

@@ -19,6 +19,8 @@ int backends_main(int argc, char **argv);
 int stats_main(int argc, char **argv);
 int monitor_main(int argc, char **argv);
 int reload_main(int argc, char **argv);
+int drain_main(int argc, char **argv);
+int undrain_main(int argc, char **argv);
 
 /* Prints "knockctl COMMAND: …" as one line to standard error and returns STATUS_USAGE. */
 __attribute__((format(printf, 2, 3))) int complain(const char *command, const char *format, ...);

@@ -32,7 +32,7 @@ static void print_services(const json_t *objects)
 
 int services_main(int argc, char **argv)
 {
-	static const struct show show = {"services", USAGE, print_services};
+	static const struct show show = {"services", USAGE, print_services, 0, 0};
 
 	return show_main(argc, argv, &show);
 }

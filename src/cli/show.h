@@ -10,8 +10,13 @@ struct show {
 	const char *name;
 	const char *usage;
 	void (*print)(const json_t *objects); /* for people */
+	int arguments_least;                  /* words of the request behind its name */
+	int arguments_most;
 };
 
 int show_main(int argc, char **argv, const struct show *show);
+
+/* The table of backends. */
+void print_backends(const json_t *objects);
 
 #endif

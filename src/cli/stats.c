@@ -62,7 +62,7 @@ static void print_stats(const json_t *objects)
 
 int stats_main(int argc, char **argv)
 {
-	static const struct show show = {"stats", USAGE, print_stats};
+	static const struct show show = {"stats", USAGE, print_stats, 0, 0};
 
 	return show_main(argc, argv, &show);
 }

@@ -99,7 +99,7 @@ static void print_status(const json_t *objects)
 
 int status_main(int argc, char **argv)
 {
-	static const struct show show = {"status", USAGE, print_status};
+	static const struct show show = {"status", USAGE, print_status, 0, 0};
 
 	return show_main(argc, argv, &show);
 }

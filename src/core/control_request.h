@@ -8,12 +8,14 @@
 
 /* The commands: word, fewest and most arguments, and what these are. */
 /*        name      word       least most  arguments */
-#define CONTROL_COMMAND_TABLE(X)          \
-	X(STATUS, "status", 0, 0, "")     \
-	X(SERVICES, "services", 0, 0, "") \
-	X(BACKENDS, "backends", 0, 0, "") \
-	X(STATS, "stats", 0, 0, "")       \
-	X(RELOAD, "reload", 0, 0, "")     \
+#define CONTROL_COMMAND_TABLE(X)                       \
+	X(STATUS, "status", 0, 0, "")                  \
+	X(SERVICES, "services", 0, 0, "")              \
+	X(BACKENDS, "backends", 0, 0, "")              \
+	X(STATS, "stats", 0, 0, "")                    \
+	X(RELOAD, "reload", 0, 0, "")                  \
+	X(DRAIN, "drain", 2, 2, "SERVICE BACKEND")     \
+	X(UNDRAIN, "undrain", 2, 2, "SERVICE BACKEND") \
 	X(MONITOR, "monitor", 0, 1, "[error|warning|info|debug]")
 
 enum control_command {

@@ -56,13 +56,33 @@ static void write_report(struct answer *answer, const struct control_request *re
 		report_services(view, write_object, answer);
 		break;
 	case CONTROL_BACKENDS:
-		report_backends(view, write_object, answer);
+		report_backends(view, NULL, write_object, answer);
+		break;
+	case CONTROL_DRAIN:
+	case CONTROL_UNDRAIN:
+		report_backends(view, request->arguments[0], write_object, answer);
 		break;
 	case CONTROL_STATS:
 		report_stats(view, write_object, answer);
 		break;
 	default:
 		break;
+	}
+}
+
+/* What a request changes. Returns false with one line in error. */
+static bool act(const struct control_request *request, const struct daemon_interface *daemon,
+		char error[static ACTION_ERROR_SIZE])
+{
+	switch (request->command) {
+	case CONTROL_RELOAD:
+		return daemon->reload(daemon->context, error);
+	case CONTROL_DRAIN:
+	case CONTROL_UNDRAIN:
+		return daemon->drain(daemon->context, request->arguments[0], request->arguments[1],
+				     request->command == CONTROL_DRAIN, error);
+	default:
+		return true;
 	}
 }
 
@@ -73,7 +93,7 @@ void control_answer(struct evbuffer *output, const struct control_request *reque
 	char error[ACTION_ERROR_SIZE];
 	struct view view;
 
-	if (request->command == CONTROL_RELOAD && !daemon->reload(daemon->context, error)) {
+	if (!act(request, daemon, error)) {
 		control_answer_error(output, error);
 		return;
 	}

@@ -339,6 +339,12 @@ static bool reload(void *context, char error[static ACTION_ERROR_SIZE])
 	return daemon_reload(context, error);
 }
 
+static bool drain(void *context, const char *service, const char *backend, bool drain,
+		  char error[static ACTION_ERROR_SIZE])
+{
+	return daemon_drain(context, service, backend, drain, error);
+}
+
 static bool start(struct daemon *daemon)
 {
 	daemon->base = event_base_new();
@@ -355,7 +361,7 @@ static bool start(struct daemon *daemon)
 		log_event(LOG_LEVEL_ERROR, "start-failed", "reason=\"libevent refuses events\"");
 		return false;
 	}
-	const struct daemon_interface interface = {look, reload, daemon};
+	const struct daemon_interface interface = {look, reload, drain, daemon};
 	if (!outlets_start(&daemon->outlets, daemon->base, &interface))
 		return false;
 	daemon->health = health_new(daemon->base, on_backend_change, daemon);
@@ -454,6 +460,12 @@ bool daemon_drain(struct daemon *daemon, const char *service_name, const char *b
 
 	if (backend == NULL)
 		return false;
+	if (!drain && backend->state == BACKEND_DRAIN) {
+		snprintf(error, DAEMON_ERROR_SIZE,
+			 "%s says state = \"drain\" of it: change that, and reload",
+			 daemon->generation->config->path);
+		return false;
+	}
 	bool before = backend->drained;
 	backend->drained = drain;
 	if (before == drain)

@@ -216,6 +216,13 @@ void report_services(const struct view *view, report_sink *sink, void *context)
 	}
 }
 
+/* The address alone where the port is that of the client. */
+static const char *backend_name(const struct backend *backend, char text[static ENDPOINT_TEXT_SIZE])
+{
+	return backend->endpoint.port != 0 ? endpoint_format(&backend->endpoint, text)
+					   : endpoint_format_address(&backend->endpoint, text);
+}
+
 static const char *backend_word(const struct service_config *service, const struct backend *backend)
 {
 	if (backend->down)
@@ -225,16 +232,18 @@ static const char *backend_word(const struct service_config *service, const stru
 	return service->health.interval > 0 ? "up" : "unchecked";
 }
 
-void report_backends(const struct view *view, report_sink *sink, void *context)
+void report_backends(const struct view *view, const char *service, report_sink *sink, void *context)
 {
 	char text[ENDPOINT_TEXT_SIZE];
 
 	for (size_t i = 0; i < view->config->service_count; i++) {
 		const struct service_config *row = &view->config->services[i];
-		for (size_t k = 0; !row->retired && k < row->backend_count; k++)
+		if (row->retired || (service != NULL && strcmp(row->service.name, service) != 0))
+			continue;
+		for (size_t k = 0; k < row->backend_count; k++)
 			give(sink, context,
 			     json_pack("{ss ss sI ss}", "service", row->service.name, "backend",
-				       endpoint_format(&row->backends[k].endpoint, text), "weight",
+				       backend_name(&row->backends[k], text), "weight",
 				       (json_int_t)row->backends[k].weight, "state",
 				       backend_word(row, &row->backends[k])));
 	}

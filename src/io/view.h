@@ -32,6 +32,9 @@ enum { ACTION_ERROR_SIZE = 512 };
 struct daemon_interface {
 	void (*look)(void *context, struct view *view);
 	bool (*reload)(void *context, char error[static ACTION_ERROR_SIZE]);
+	/* Takes new connections away from a backend, or gives them back. */
+	bool (*drain)(void *context, const char *service, const char *backend, bool drain,
+		      char error[static ACTION_ERROR_SIZE]);
 	void *context;
 };
 

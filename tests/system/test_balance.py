@@ -120,6 +120,77 @@ def test_drain(net, family):
     assert session.fetch() == drained
 
 
+def states(rows):
+    return {row["backend"]: row["state"] for row in rows}
+
+
+@FAMILIES
+def test_drain_by_command(net, family):
+    daemon = start(net, backends(1, 2))
+    drained = "b1" if fetch(net.client, FRONT[family], 80, "s") == "b1" else "b2"
+    number = int(drained[1])
+    backend = ("10.3.0.2:{}", "[fd03::2]:{}")[family].format(8000 + number)
+    session = Session(net.client, FRONT[family], 80, "s")
+    assert session.fetch() == drained
+    told = states(daemon.ask("drain", "www", backend))
+    assert told.pop(backend) == "drain" and set(told.values()) == {"unchecked"} and len(told) == 3
+    assert daemon.wait_event(event="backend-drained", service="www", backend=backend)
+    assert drained not in spread(net, family, 40).values()
+    assert session.fetch() == drained
+    # Again is no news. A reload of the same file and of another one that has it leaves it drained.
+    daemon.knockctl("drain", "www", backend)
+    assert len(daemon.events(event="backend-drained")) == 1
+    assert daemon.reload() is None and daemon.reload(config(backends(2, 3, 1))) is None
+    assert states(daemon.ask("backends"))[backend] == "drain"
+    assert drained not in spread(net, family, 40).values()
+    assert session.fetch() == drained
+    assert states(daemon.ask("undrain", "www", backend))[backend] == "unchecked"
+    assert drained in spread(net, family, 40).values()
+    # One that was out of the file for a while is a new one; the next start knows nothing of it.
+    daemon.knockctl("drain", "www", backend)
+    assert daemon.reload(config(backends(*({1, 2, 3} - {number})))) is None
+    assert daemon.reload(config(backends(1, 2, 3))) is None
+    assert states(daemon.ask("backends"))[backend] == "unchecked"
+    daemon.knockctl("drain", "www", backend)
+    daemon.stop()
+    daemon.start()
+    assert states(daemon.ask("backends"))[backend] == "unchecked"
+
+
+def test_drain_of_all_closes_the_port(net):
+    daemon = start(net, backends(1, 2))
+    session = Session(net.client, FRONT[0], 80, "s")
+    page = session.fetch()
+    for backend in ("10.3.0.2:8001", "10.3.0.2:8002"):
+        daemon.knockctl("drain", "www", backend)
+    closed, unused = scan(net, "-sS", FRONT[0], [80, 4711])
+    assert closed == unused
+    assert fetch(net.client, FRONT[0], 80, "s") == "ConnectionRefusedError"
+    assert session.fetch() == page
+    assert fetch(net.client, FRONT[1], 80, "s") in ("b1", "b2")
+
+
+def test_drain_says_what_it_did_not_find(net):
+    daemon = start(net, backends(1, 2, b2='state = "drain";'))
+    for arguments, error in (
+            (("web", "10.3.0.2"), 'no service is named "web"'),
+            (("www", "10.3.0.9"), 'service "www" has no backend 10.3.0.9'),
+            (("www", "10.3.0.2"), 'service "www" has more than one backend 10.3.0.2, expected '
+                                  'ADDRESS:PORT'),
+            (("www", "nginx"), 'found "nginx", expected the address of a backend, ADDRESS or '
+                               'ADDRESS:PORT'),
+            (("www", "[10.3.0.2]:8001"), "expected the address of a backend"),
+            (("www", "10.3.0.2:8001x"), "expected the address of a backend")):
+        for command in ("drain", "undrain"):
+            said = daemon.knockctl(command, *arguments, check=False)
+            assert said.returncode == 1 and said.stdout == "" and error in said.stderr
+    said = daemon.knockctl("undrain", "www", "10.3.0.2:8002", check=False)
+    assert said.returncode == 1 and 'says state = "drain" of it' in said.stderr
+    assert daemon.knockctl("drain", "www", check=False).returncode == 2
+    assert daemon.knockctl("drain", "www", "10.3.0.2 x", check=False).returncode == 2
+    assert not daemon.events(event="backend-drained")
+
+
 INTERVAL = 1.0
 HEALTH = f"health = {{ interval = {INTERVAL}; timeout = 0.3; rise = 2; fall = 2; }};"
 
