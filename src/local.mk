@@ -37,6 +37,8 @@ libknockgw_core_a_SOURCES = \
 	src/core/packet.h \
 	src/core/prefix.c \
 	src/core/prefix.h \
+	src/core/promise.c \
+	src/core/promise.h \
 	src/core/protect.c \
 	src/core/protect.h \
 	src/core/protect_action.h \
@@ -61,6 +63,13 @@ libknockgw_core_a_SOURCES = \
 	src/core/siphash.h \
 	src/core/slots.c \
 	src/core/slots.h \
+	src/core/splice.c \
+	src/core/splice.h \
+	src/core/splice_client.c \
+	src/core/splice_emit.c \
+	src/core/splice_internal.h \
+	src/core/splice_server.c \
+	src/core/splice_translate.c \
 	src/core/table.c \
 	src/core/table.h \
 	src/core/token.c \
@@ -89,6 +98,7 @@ libknockgw_io_a_SOURCES = \
 	src/io/config_find.c \
 	src/io/config_health.c \
 	src/io/config_key.c \
+	src/io/config_integrity.c \
 	src/io/config_limits.c \
 	src/io/config_reader.c \
 	src/io/config_reader.h \
@@ -164,12 +174,16 @@ libknockgw_io_a_SOURCES = \
 	src/io/ruleset_watch.h \
 	src/io/seccomp.c \
 	src/io/seccomp.h \
+	src/io/ruleset_splice.c \
+	src/io/ruleset_splice.h \
 	src/io/secret_file.c \
 	src/io/secret_file.h \
 	src/io/secret_memory.c \
 	src/io/secret_memory.h \
 	src/io/service_rows.c \
 	src/io/service_rows.h \
+	src/io/splice_worker.c \
+	src/io/splice_worker.h \
 	src/io/state.c \
 	src/io/state.h \
 	src/io/state_read.c \

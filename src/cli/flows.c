@@ -8,6 +8,7 @@
 #include "cli.h"
 #include "control_client.h"
 #include "core/flow.h"
+#include "core/splice.h"
 #include "io/config.h"
 #include "io/state.h"
 #include "io/worker.h"
@@ -26,8 +27,10 @@ static const char USAGE[] =
 	"  --socket PATH        control.socket of knockgw.conf (default " CONTROL_SOCKET ")\n"
 	"  --json               print a JSON object a line instead of a table\n"
 	"\n"
-	"CLIENT and SERVER are the addresses on the wire, behind NAT. ISN is the client's initial\n"
-	"sequence number, TOKEN the one on the wire.\n";
+	"CLIENT and SERVER are the addresses on the wire, behind NAT; with integrity > 0 those "
+	"that\n"
+	"the client knows. ISN is the client's initial sequence number, TOKEN the one on the wire\n"
+	"(00000000: not sent yet).\n";
 
 struct listing {
 	bool json;
@@ -43,15 +46,25 @@ static void print_title(struct listing *listing)
 	listing->titled = true;
 }
 
-static void print_row(const struct tuple *tuple, const struct flow *flow, uint64_t remaining)
+/* What both kinds of flows have to say. */
+struct row {
+	const struct tuple *tuple;
+	const char *mode;
+	const char *state;
+	uint32_t isn;
+	uint32_t token;
+	uint64_t remaining;
+};
+
+static void print_row(const struct row *row)
 {
 	char client[ENDPOINT_TEXT_SIZE];
 	char server[ENDPOINT_TEXT_SIZE];
 
-	printf("%-13s %-28s %-28s %08x  %08x  %7llu s\n", flow_state_word(flow),
-	       endpoint_format(&tuple->source, client),
-	       endpoint_format(&tuple->destination, server), flow->syn.isn,
-	       flow->syn.isn + flow->syn.delta, (unsigned long long)(remaining / 1000));
+	printf("%-13s %-28s %-28s %08x  %08x  %7llu s\n", row->state,
+	       endpoint_format(&row->tuple->source, client),
+	       endpoint_format(&row->tuple->destination, server), row->isn, row->token,
+	       (unsigned long long)(row->remaining / 1000));
 }
 
 static json_t *hex(uint32_t number)
@@ -62,29 +75,51 @@ static json_t *hex(uint32_t number)
 	return json_string(text);
 }
 
-static bool print_object(const struct tuple *tuple, const struct flow *flow, uint64_t remaining)
+static bool print_object(const struct row *row)
 {
+	const struct tuple *tuple = row->tuple;
 	char client[ENDPOINT_TEXT_SIZE];
 	char server[ENDPOINT_TEXT_SIZE];
 
 	return print_json(json_pack(
-		"{ss ss si ss si so so sf}", "state", flow_state_word(flow), "client",
+		"{ss ss ss si ss si so so sf}", "mode", row->mode, "state", row->state, "client",
 		endpoint_format_address(&tuple->source, client), "client_port", tuple->source.port,
 		"server", endpoint_format_address(&tuple->destination, server), "server_port",
-		tuple->destination.port, "isn", hex(flow->syn.isn), "token",
-		hex(flow->syn.isn + flow->syn.delta), "expires_s", (double)remaining / 1000));
+		tuple->destination.port, "isn", hex(row->isn), "token", hex(row->token),
+		"expires_s", (double)row->remaining / 1000));
 }
 
-static void print_flow(void *context, const struct tuple *tuple, const struct flow *flow,
-		       uint64_t remaining)
+static void print_any(struct listing *listing, const struct row *row)
 {
-	struct listing *listing = context;
-
 	print_title(listing);
 	if (listing->json)
-		listing->printed = print_object(tuple, flow, remaining) && listing->printed;
+		listing->printed = print_object(row) && listing->printed;
 	else
-		print_row(tuple, flow, remaining);
+		print_row(row);
+}
+
+static void print_flow(void *context, const struct tuple *tuple, const void *value,
+		       uint64_t remaining)
+{
+	const struct flow *flow = value;
+	const struct row row = {tuple,
+				"auth",
+				flow_state_word(flow),
+				flow->syn.isn,
+				flow->syn.isn + flow->syn.delta,
+				remaining};
+
+	print_any(context, &row);
+}
+
+static void print_splice(void *context, const struct tuple *tuple, const void *value,
+			 uint64_t remaining)
+{
+	const struct splice_flow *flow = value;
+	const struct row row = {tuple,       "integrity", splice_state_word(flow), flow->client_isn,
+				flow->token, remaining};
+
+	print_any(context, &row);
 }
 
 static int list(const char *directory, bool json)
@@ -92,7 +127,8 @@ static int list(const char *directory, bool json)
 	struct listing listing = {.json = json, .printed = true};
 	char error[STATE_ERROR_SIZE];
 
-	if (!state_read(directory, worker_now(), print_flow, &listing, error)) {
+	if (!state_read(directory, STATE_FLOWS, worker_now(), print_flow, &listing, error) ||
+	    !state_read(directory, STATE_INTEGRITY, worker_now(), print_splice, &listing, error)) {
 		complain("flows", "%s", error);
 		return STATUS_FAILED;
 	}

@@ -106,6 +106,15 @@ static const struct flow_syn *remember_syn(struct egress *egress, struct flow *k
 	return &known->next;
 }
 
+/* Nothing more is to come of its connection. */
+static bool has_ended(const struct flow *flow)
+{
+	const uint8_t both = FLOW_CLIENT_FIN | FLOW_SERVER_FIN;
+
+	return (flow->flags & FLOW_SERVER_SYN) == 0 || (flow->flags & FLOW_RESET) != 0 ||
+	       (flow->flags & both) == both;
+}
+
 static void translate_syn(struct egress *egress, const struct destination *destination,
 			  struct flow *flow, struct segment *segment, uint64_t now,
 			  struct decision *decision)
@@ -120,7 +129,10 @@ static void translate_syn(struct egress *egress, const struct destination *desti
 			flow->flags &= (uint8_t)~FLOW_RESET;
 			table_touch(egress->flows, flow, now, FLOW_TIMEOUT_SYN_SENT);
 		}
-	} else if (destination == NULL) {
+	} else if (destination == NULL || destination->integrity > 0) {
+		/* of no destination any more, or with the token of integrity mode */
+		if (flow != NULL && has_ended(flow))
+			table_remove(egress->flows, flow);
 		decide(decision, VERDICT_PASS, REASON_NO_DESTINATION);
 		return;
 	} else {

@@ -91,32 +91,30 @@ bool flow_answers_next(const struct flow *flow, const struct segment *segment)
 	       segment->acknowledgement - token - 1 < flow->next.length;
 }
 
-enum flow_state { SYN_SENT, SYN_RECEIVED, ESTABLISHED, FIN_WAIT, TIME_WAIT, CLOSED };
-
 static enum flow_state state_of(const struct flow *flow)
 {
 	const uint8_t both = FLOW_CLIENT_FIN | FLOW_SERVER_FIN;
 
 	if ((flow->flags & FLOW_RESET) != 0)
-		return CLOSED;
+		return FLOW_STATE_CLOSED;
 	if ((flow->flags & both) == both)
-		return TIME_WAIT;
+		return FLOW_STATE_TIME_WAIT;
 	if ((flow->flags & both) != 0)
-		return FIN_WAIT;
+		return FLOW_STATE_FIN_WAIT;
 	if ((flow->flags & FLOW_ESTABLISHED) != 0)
-		return ESTABLISHED;
-	return (flow->flags & FLOW_ANSWERED) != 0 ? SYN_RECEIVED : SYN_SENT;
+		return FLOW_STATE_ESTABLISHED;
+	return (flow->flags & FLOW_ANSWERED) != 0 ? FLOW_STATE_SYN_RECEIVED : FLOW_STATE_SYN_SENT;
 }
 
 uint32_t flow_timeout(const struct flow *flow)
 {
 	static const uint32_t timeouts[] = {
-		[SYN_SENT] = FLOW_TIMEOUT_SYN_SENT,
-		[SYN_RECEIVED] = FLOW_TIMEOUT_SYN_RECEIVED,
-		[ESTABLISHED] = FLOW_TIMEOUT_ESTABLISHED,
-		[FIN_WAIT] = FLOW_TIMEOUT_FIN,
-		[TIME_WAIT] = FLOW_TIMEOUT_TIME_WAIT,
-		[CLOSED] = FLOW_TIMEOUT_CLOSED,
+		[FLOW_STATE_SYN_SENT] = FLOW_TIMEOUT_SYN_SENT,
+		[FLOW_STATE_SYN_RECEIVED] = FLOW_TIMEOUT_SYN_RECEIVED,
+		[FLOW_STATE_ESTABLISHED] = FLOW_TIMEOUT_ESTABLISHED,
+		[FLOW_STATE_FIN_WAIT] = FLOW_TIMEOUT_FIN,
+		[FLOW_STATE_TIME_WAIT] = FLOW_TIMEOUT_TIME_WAIT,
+		[FLOW_STATE_CLOSED] = FLOW_TIMEOUT_CLOSED,
 	};
 
 	return timeouts[state_of(flow)];
@@ -125,16 +123,19 @@ uint32_t flow_timeout(const struct flow *flow)
 const char *flow_state_name(unsigned int state)
 {
 	static const char *const words[] = {
-		[SYN_SENT] = "syn-sent",       [SYN_RECEIVED] = "syn-received",
-		[ESTABLISHED] = "established", [FIN_WAIT] = "fin-wait",
-		[TIME_WAIT] = "time-wait",     [CLOSED] = "closed",
+		[FLOW_STATE_SYN_SENT] = "syn-sent",
+		[FLOW_STATE_SYN_RECEIVED] = "syn-received",
+		[FLOW_STATE_ESTABLISHED] = "established",
+		[FLOW_STATE_FIN_WAIT] = "fin-wait",
+		[FLOW_STATE_TIME_WAIT] = "time-wait",
+		[FLOW_STATE_CLOSED] = "closed",
 	};
 
 	_Static_assert(sizeof(words) / sizeof(words[0]) == FLOW_STATES, "a word for each state");
 	return words[state];
 }
 
-unsigned int flow_state_number(const struct flow *flow)
+unsigned int flow_state_number(const void *flow)
 {
 	return state_of(flow);
 }

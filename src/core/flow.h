@@ -95,9 +95,17 @@ uint32_t flow_timeout(const struct flow *flow);
 /* "syn-sent", "syn-received", "established", "fin-wait", "time-wait", "closed". */
 const char *flow_state_word(const struct flow *flow);
 
-/* The same states as numbers from 0 to FLOW_STATES - 1, and their words. */
-enum { FLOW_STATES = 6 };
-unsigned int flow_state_number(const struct flow *flow);
+/* The same states as numbers, and their words. flow: a struct flow. */
+enum flow_state {
+	FLOW_STATE_SYN_SENT,
+	FLOW_STATE_SYN_RECEIVED,
+	FLOW_STATE_ESTABLISHED,
+	FLOW_STATE_FIN_WAIT,
+	FLOW_STATE_TIME_WAIT,
+	FLOW_STATE_CLOSED,
+	FLOW_STATES,
+};
+unsigned int flow_state_number(const void *flow);
 const char *flow_state_name(unsigned int state);
 
 #endif

@@ -11,7 +11,8 @@ static void finish(struct flow_census *census)
 	census->seen = 0;
 }
 
-void flow_census_step(struct flow_census *census, struct table *flows, uint32_t budget)
+void flow_census_step(struct flow_census *census, struct table *flows,
+		      unsigned int (*state_number)(const void *value), uint32_t budget)
 {
 	for (; budget > 0; budget--, census->slot++) {
 		/* Behind the last entry there is nothing to see. */
@@ -19,10 +20,10 @@ void flow_census_step(struct flow_census *census, struct table *flows, uint32_t 
 			finish(census);
 			return;
 		}
-		const struct flow *flow = table_slot(flows, census->slot);
-		if (flow == NULL)
+		const void *value = table_slot(flows, census->slot);
+		if (value == NULL)
 			continue;
-		census->counts[flow_state_number(flow)]++;
+		census->counts[state_number(value)]++;
 		census->seen++;
 	}
 }

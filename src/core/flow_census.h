@@ -14,7 +14,9 @@ struct flow_census {
 		results[FLOW_STATES]; /* of the last whole count; any thread may read them */
 };
 
-/* Looks at the next budget slots. */
-void flow_census_step(struct flow_census *census, struct table *flows, uint32_t budget);
+/* Looks at the next budget slots. state_number tells the state of a value of the table: a number
+ * below FLOW_STATES. */
+void flow_census_step(struct flow_census *census, struct table *flows,
+		      unsigned int (*state_number)(const void *value), uint32_t budget);
 
 #endif

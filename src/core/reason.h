@@ -63,6 +63,8 @@
 	  "the server negotiated less than the client was promised")                            \
 	X(PAYLOAD_TOO_LONG, "payload-too-long",                                                 \
 	  "the server takes no segment as long as the check needs")                             \
+	X(CONFIGURATION_CHANGED, "configuration-changed",                                       \
+	  "a reload changed the destination before the SYN could leave")                        \
 	X(CLIENT_GONE, "client-gone", "the client gave up before the server had its bytes")
 
 enum reason {

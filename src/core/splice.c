@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "flow.h"
 #include "secret.h"
 #include "siphash.h"
 #include "splice_internal.h"
@@ -17,7 +18,13 @@ enum {
 	TIMEOUT_RESET = 10000,
 };
 
-enum { EXPIRE_BUDGET = 256, LAYOUT_KIND = 0x53504c43, LAYOUT_VERSION = 1 };
+enum {
+	EXPIRE_BUDGET = 256,
+	LAYOUT_KIND = 0x73706c63, /* "splc" */
+	LAYOUT_VERSION = 1,
+};
+
+_Static_assert(sizeof(struct splice_flow) == 48, "no padding: it is kept in files");
 
 struct splice_limits splice_limits_default(uint16_t longest_integrity)
 {
@@ -37,29 +44,58 @@ struct table_layout splice_table_layout(uint32_t capacity)
 	return (struct table_layout){
 		.capacity = capacity,
 		.value_size = sizeof(struct splice_flow),
-		.fixed_size = offsetof(struct splice_flow, half),
+		.fixed_size = offsetof(struct splice_flow, client_sent),
 		.kind = LAYOUT_KIND,
 		.version = LAYOUT_VERSION,
 	};
 }
 
-/* Half-made connections of an earlier process are lost: those with bytes under way are broken, the
- * others never were. */
-static void forget_halves(struct table *flows, uint64_t now)
+/* Half-made connections of an earlier process are lost with their bytes. Returns whether there were
+ * any. */
+static bool break_halves(struct table *flows, uint64_t now)
 {
+	bool broken = false;
+
 	for (uint32_t slot = 0; slot < table_capacity(flows); slot++) {
 		struct splice_flow *flow = table_slot(flows, slot);
 
-		if (flow == NULL || flow->stage == SPLICE_JOINED || flow->stage == SPLICE_BROKEN)
+		if (flow == NULL || flow->stage == SPLICE_JOINED)
 			continue;
 		flow->half = 0;
-		if (flow->stage == SPLICE_DELIVERING || flow->stage == SPLICE_DRAINING) {
-			flow->stage = SPLICE_BROKEN;
-			table_touch(flows, flow, now, TIMEOUT_DOUBTED);
-		} else {
-			table_remove(flows, flow);
-		}
+		flow->stage = SPLICE_BROKEN;
+		table_touch(flows, flow, now, TIMEOUT_DOUBTED);
+		broken = true;
 	}
+	return broken;
+}
+
+/* Who believes to be connected is told. Where a number is not the exact one, the answer to it asks
+ * again (RFC 5961 3.2), and gets the exact one. */
+static void reset_broken(struct splice_call *call)
+{
+	struct table *flows = call->splice->flows;
+
+	for (uint32_t slot = 0; slot < table_capacity(flows); slot++) {
+		const struct splice_flow *flow = table_slot(flows, slot);
+
+		if (flow == NULL || flow->stage != SPLICE_BROKEN)
+			continue;
+		emit_bare_reset(call, table_tuple(flow), flow, true);
+		if (flow->token != 0)
+			emit_bare_reset(call, table_tuple(flow), flow, false);
+	}
+}
+
+static void free_wiped(void *memory, size_t size)
+{
+	if (memory != NULL)
+		secret_wipe(memory, size);
+	free(memory);
+}
+
+static size_t scratch_size(uint32_t buffer_size)
+{
+	return SEGMENT_HEADERS_MAX + (size_t)buffer_size;
 }
 
 static bool allocate(struct splice *splice)
@@ -70,7 +106,7 @@ static bool allocate(struct splice *splice)
 	while (buckets < UINT32_MAX / 8 && buckets < limits->half_made * 4ULL)
 		buckets *= 2;
 	splice->clients_mask = buckets - 1;
-	splice->scratch_size = SEGMENT_HEADERS_MAX + (size_t)limits->buffer_size;
+	splice->scratch_size = scratch_size(limits->buffer_size);
 	splice->clients = calloc(buckets, sizeof(*splice->clients));
 	splice->halves = calloc(limits->half_made, sizeof(*splice->halves));
 	splice->buffers = calloc(limits->half_made, limits->buffer_size);
@@ -106,23 +142,63 @@ struct splice *splice_new(struct table *flows, const struct splice_limits *limit
 		half->next_free = splice->free;
 		splice->free = slot + 1;
 	}
-	forget_halves(flows, now);
+	splice->has_broken = break_halves(flows, now);
 	return splice;
+}
+
+/* Moves what was collected to longer buffers. */
+static bool grow_buffers(struct splice *splice, uint32_t size)
+{
+	const struct splice_limits *limits = &splice->limits;
+	uint8_t *buffers = calloc(limits->half_made, size);
+	uint8_t *scratch = malloc(scratch_size(size));
+
+	if (buffers == NULL || scratch == NULL) {
+		free(buffers);
+		free(scratch);
+		return false;
+	}
+	for (uint32_t slot = 0; slot < limits->half_made; slot++) {
+		struct half *half = &splice->halves[slot];
+		uint8_t *buffer = buffers + (size_t)slot * size;
+
+		if (half->used)
+			memcpy(buffer, half->buffer, half->collected);
+		half->buffer = buffer;
+	}
+	free_wiped(splice->buffers, (size_t)limits->half_made * limits->buffer_size);
+	free_wiped(splice->scratch, splice->scratch_size);
+	splice->buffers = buffers;
+	splice->scratch = scratch;
+	splice->scratch_size = scratch_size(size);
+	return true;
+}
+
+bool splice_use_limits(struct splice *splice, const struct splice_limits *limits)
+{
+	struct splice_limits old = splice->limits;
+	bool grown =
+		limits->buffer_size <= old.buffer_size || grow_buffers(splice, limits->buffer_size);
+
+	splice->limits = *limits;
+	splice->limits.half_made = old.half_made;
+	splice->limits.half_made_per_client = old.half_made_per_client;
+	splice->limits.servers = old.servers;
+	if (!grown || limits->buffer_size < old.buffer_size)
+		splice->limits.buffer_size = old.buffer_size;
+	return grown;
 }
 
 void splice_free(struct splice *splice)
 {
 	if (splice == NULL)
 		return;
-	if (splice->buffers != NULL)
-		secret_wipe(splice->buffers,
-			    (size_t)splice->limits.half_made * splice->limits.buffer_size);
+	free_wiped(splice->buffers, (size_t)splice->limits.half_made * splice->limits.buffer_size);
+	free_wiped(splice->scratch, splice->scratch_size);
 	secret_wipe(splice->key, sizeof(splice->key));
 	promise_cache_free(splice->promises);
 	free(splice->clients);
 	free(splice->halves);
-	free(splice->buffers);
-	free(splice->scratch);
 	free(splice);
 }
 
@@ -268,18 +344,23 @@ void half_connect(struct splice_call *call, struct half *half, uint32_t token)
 	emit_syn(call, half);
 }
 
-void flow_follow(struct splice_call *call, struct splice_flow *flow, const struct segment *segment,
-		 enum splice_closing fin)
+void splice_follow(struct splice_call *call, struct splice_flow *flow, uint32_t *sent,
+		   uint32_t sequence, const struct segment *segment, enum splice_closing fin)
 {
+	uint32_t end = sequence + segment_sequence_length(segment);
+	bool near = sequence - *sent + SPLICE_REACH < 2U * SPLICE_REACH;
+	bool reset = (segment->flags & TCP_RST) != 0 && near;
 	uint32_t timeout = TIMEOUT_ESTABLISHED;
 
-	if ((segment->flags & TCP_FIN) != 0)
+	if (near && (int32_t)(end - *sent) > 0)
+		*sent = end;
+	if ((segment->flags & TCP_FIN) != 0 && near)
 		flow->closing = (uint8_t)(flow->closing | fin);
-	if ((segment->flags & TCP_RST) != 0)
+	if (reset)
 		flow->closing |= SPLICE_RESET;
 	if (flow->half != 0)
 		return; /* the timers of the half-made connection count */
-	if ((segment->flags & TCP_RST) != 0)
+	if (reset)
 		timeout = TIMEOUT_RESET;
 	else if ((flow->closing & SPLICE_RESET) != 0)
 		timeout = TIMEOUT_DOUBTED;
@@ -290,11 +371,9 @@ void flow_follow(struct splice_call *call, struct splice_flow *flow, const struc
 
 static void half_expire(struct splice_call *call, struct half *half)
 {
-	bool plain = call->splice->limits.plain_after_timeout;
-
 	if (half->flow->stage != SPLICE_COLLECTING) {
 		half_reset_both(call, half, REASON_SERVER_SILENT);
-	} else if (plain) {
+	} else if (half->plain_after_timeout) {
 		half->required = 0;
 		half_connect(call, half, half->auth_token);
 	} else {
@@ -313,7 +392,7 @@ static void half_retransmit(struct splice_call *call, struct half *half)
 		emit_collected(call, half);
 }
 
-static void flow_expired(void *context, const struct tuple *tuple, void *value)
+static void splice_flow_expired(void *context, const struct tuple *tuple, void *value)
 {
 	struct splice_call *call = context;
 	struct half *half = half_of(call->splice, value);
@@ -327,7 +406,10 @@ uint64_t splice_tick(struct splice *splice, uint64_t now, const struct splice_ou
 {
 	struct splice_call call = {.splice = splice, .output = output, .now = now};
 
-	table_expire(splice->flows, now, EXPIRE_BUDGET, flow_expired, &call);
+	if (splice->has_broken)
+		reset_broken(&call);
+	splice->has_broken = false;
+	table_expire(splice->flows, now, EXPIRE_BUDGET, splice_flow_expired, &call);
 	if (now < splice->next_due)
 		return splice->next_due;
 	splice->next_due = UINT64_MAX;
@@ -367,4 +449,35 @@ bool splice_deltas(struct splice *splice, const struct tuple *tuple, struct spli
 uint32_t splice_half_made(const struct splice *splice)
 {
 	return splice->count;
+}
+
+unsigned int splice_state_number(const void *value)
+{
+	const struct splice_flow *flow = value;
+	const uint8_t both = SPLICE_CLIENT_FIN | SPLICE_SERVER_FIN;
+
+	if (flow->stage == SPLICE_COLLECTING || flow->stage == SPLICE_CONNECTING)
+		return FLOW_STATE_SYN_SENT;
+	if (flow->stage == SPLICE_BROKEN || (flow->closing & SPLICE_RESET) != 0)
+		return FLOW_STATE_CLOSED;
+	if (flow->stage != SPLICE_JOINED)
+		return FLOW_STATE_SYN_RECEIVED;
+	if ((flow->closing & both) == both)
+		return FLOW_STATE_TIME_WAIT;
+	return (flow->closing & both) != 0 ? FLOW_STATE_FIN_WAIT : FLOW_STATE_ESTABLISHED;
+}
+
+const char *splice_state_word(const struct splice_flow *flow)
+{
+	static const char *const words[] = {
+		[SPLICE_COLLECTING] = "collecting", [SPLICE_CONNECTING] = "connecting",
+		[SPLICE_DELIVERING] = "delivering", [SPLICE_DRAINING] = "delivering",
+		[SPLICE_BROKEN] = "broken",
+	};
+
+	if (flow->stage < SPLICE_COLLECTING || flow->stage > SPLICE_BROKEN)
+		return "unknown";
+	if (flow->stage != SPLICE_JOINED)
+		return words[flow->stage];
+	return flow_state_name(splice_state_number(flow));
 }

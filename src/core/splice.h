@@ -64,7 +64,7 @@ enum splice_stage {
 	SPLICE_DELIVERING,     /* the server answered; N bytes are on their way, nothing else */
 	SPLICE_DRAINING,       /* the server has the N bytes; more were collected */
 	SPLICE_JOINED,         /* translation only */
-	SPLICE_BROKEN,         /* lost its collected bytes in a restart: both sides are reset */
+	SPLICE_BROKEN,         /* half-made when its process ended: both sides are reset */
 };
 
 enum splice_flag {
@@ -84,9 +84,9 @@ enum splice_closing {
 struct splice_flow {
 	/* fixed once inserted (sealed by the table) */
 	uint32_t client_isn;
-	uint32_t token; /* ISN towards the server */
-	uint32_t iss;   /* our ISN towards the client */
-	uint32_t server_isn;
+	uint32_t token;         /* ISN towards the server; 0: the SYN has not left yet */
+	uint32_t iss;           /* our ISN towards the client */
+	uint32_t server_isn;    /* 0 before the server answered */
 	uint32_t tsval_delta;   /* TSval for the client = server's + this */
 	uint32_t server_tsval;  /* of the server's SYN+ACK: no smaller TSecr for the server */
 	uint32_t destination;   /* its index */
@@ -96,9 +96,11 @@ struct splice_flow {
 			       */
 	uint8_t flags;        /* enum splice_flag */
 	/* changing */
-	uint32_t half;   /* slot of the half-made connection + 1; 0: none */
-	uint8_t stage;   /* enum splice_stage */
-	uint8_t closing; /* enum splice_closing */
+	uint32_t client_sent; /* end of what the server may have got, in the client's numbers */
+	uint32_t server_sent; /* end of what the client may have got, in the server's numbers */
+	uint32_t half;        /* slot of the half-made connection + 1; 0: none */
+	uint8_t stage;        /* enum splice_stage */
+	uint8_t closing;      /* enum splice_closing */
 	uint8_t reserved[2];
 };
 
@@ -135,17 +137,24 @@ struct splice_result {
 struct splice;
 
 /* flows: a table of splice_table_layout, maybe with flows of an earlier process: those whose bytes
- * were not delivered yet are lost, the others go on. key: random bytes. NULL: memory is short. */
+ * were not delivered yet are lost, and the first splice_tick resets both sides; the others go on.
+ * key: random bytes. NULL: memory is short. */
 struct splice *splice_new(struct table *flows, const struct splice_limits *limits,
 			  const uint8_t key[static 16], uint64_t now);
 
 /* Held packets get no emission; the kernel drops them with the queue. */
 void splice_free(struct splice *splice);
 
-/* A segment from a client. destination (for segment->tuple.destination) may be NULL when it left
- * the configuration; flows that are joined go on. packet_id names the packet in emissions. The
- * segment may be edited: decision.modified. Segments of no known flow pass untouched,
- * REASON_FLOW_UNKNOWN. */
+/* Goes over to other limits, except that the numbers of connections and servers stay, and buffers
+ * never shrink. Returns false when memory is short: then destinations that need longer buffers
+ * get no new connections. */
+bool splice_use_limits(struct splice *splice, const struct splice_limits *limits);
+
+/* A segment from a client. destination (for segment->tuple.destination) is NULL or without
+ * integrity when it left the configuration, or changed: flows that are joined go on. A half-made
+ * one is reset if its token is not made yet, and its key or N is another one by now. packet_id
+ * names the packet in emissions. The segment may be edited: decision.modified. Segments of no known
+ * flow pass untouched, REASON_FLOW_UNKNOWN. */
 void splice_from_client(struct splice *splice, const struct destination *destination,
 			struct segment *segment, uint32_t packet_id, uint64_t now,
 			const struct splice_output *output, struct splice_result *result);
@@ -171,5 +180,12 @@ bool splice_deltas(struct splice *splice, const struct tuple *tuple, struct spli
 
 /* Connections that are half-made. */
 uint32_t splice_half_made(const struct splice *splice);
+
+/* Its state as a number of enum flow_state. flow: a struct splice_flow. */
+unsigned int splice_state_number(const void *flow);
+
+/* "collecting", "connecting", "delivering", "established", "fin-wait", "time-wait", "closed",
+ * "broken". */
+const char *splice_state_word(const struct splice_flow *flow);
 
 #endif

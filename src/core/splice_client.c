@@ -93,10 +93,11 @@ static void remember_syn(struct splice_call *call, struct half *half,
 	half->syn_tsval = half->promised.timestamps ? segment->tsval : 0;
 	half->syn_window = segment->window;
 	half->tsval = segment->tsval;
-	half->window = half->promised.window_scale
-			       ? (uint16_t)(segment->window >> half->offered.window_shift)
-			       : segment->window;
+	half->window = segment->window;
+	if (half->promised.window_scale)
+		half->window = (uint16_t)(segment->window >> half->offered.window_shift);
 	half->required = destination->integrity;
+	half->plain_after_timeout = splice->limits.plain_after_timeout;
 	half->auth_token =
 		token_auth(&destination->key->secret, &half->tuple.destination, half->syn_tsval);
 	half->clock_base =
@@ -113,6 +114,8 @@ static void open_half(struct splice_call *call, const struct destination *destin
 	struct splice *splice = call->splice;
 	struct splice_flow flow = {.client_isn = segment->sequence,
 				   .destination = destination->index,
+				   .client_sent = segment->sequence + 1,
+				   .server_sent = 1,
 				   .stage = SPLICE_COLLECTING};
 	struct half *half = NULL;
 
@@ -140,11 +143,16 @@ static void repeated_syn(struct splice_call *call, struct splice_flow *flow,
 {
 	struct half *half = half_of(call->splice, flow);
 
-	if (segment->sequence == flow->client_isn) {
+	if (flow->stage != SPLICE_BROKEN && segment->sequence == flow->client_isn) {
 		if (half != NULL && flow->stage == SPLICE_COLLECTING && half->collected == 0) {
 			half->tsval = segment->tsval;
 			emit_syn_ack(call, half);
 		}
+		decide(result, VERDICT_DROP, REASON_SYN_REPEATED);
+		return;
+	}
+	if (flow->stage == SPLICE_JOINED && splice_lives(flow)) {
+		emit_challenge(call, &segment->tuple, flow);
 		decide(result, VERDICT_DROP, REASON_SYN_REPEATED);
 		return;
 	}
@@ -155,7 +163,10 @@ static void repeated_syn(struct splice_call *call, struct splice_flow *flow,
 	} else {
 		table_remove(call->splice->flows, flow);
 	}
-	open_half(call, destination, segment, packet_id, result);
+	if (destination == NULL)
+		decide(result, VERDICT_PASS, REASON_FLOW_UNKNOWN);
+	else
+		open_half(call, destination, segment, packet_id, result);
 }
 
 /* Takes the bytes that are next in order, as far as there is room. Returns whether there were any.
@@ -196,6 +207,15 @@ static void abandoned_by_client(struct splice_call *call, struct half *half,
 	decide(result, VERDICT_DROP, REASON_CLIENT_GONE);
 }
 
+/* Whether the configuration still says what it said when the client's SYN came. The old key is gone
+ * if it does not. */
+static bool same_destination(const struct half *half, const struct destination *destination)
+{
+	return destination != NULL && destination->integrity == half->required &&
+	       token_auth(&destination->key->secret, &half->tuple.destination, half->syn_tsval) ==
+		       half->auth_token;
+}
+
 /* Step 3: all N bytes are there, the real SYN goes. */
 static void start_connecting(struct splice_call *call, struct half *half,
 			     const struct destination *destination)
@@ -203,8 +223,8 @@ static void start_connecting(struct splice_call *call, struct half *half,
 	const struct secret *secret;
 	uint16_t hash;
 
-	if (destination == NULL) { /* it left the configuration meanwhile */
-		half_reset_both(call, half, REASON_NO_DESTINATION);
+	if (!same_destination(half, destination)) {
+		half_reset_both(call, half, REASON_CONFIGURATION_CHANGED);
 		return;
 	}
 	secret = &destination->key->secret;
@@ -305,7 +325,14 @@ static void pass_translated(struct splice_call *call, struct splice_flow *flow,
 			    struct segment *segment, struct splice_result *result)
 {
 	struct half *half = half_of(call->splice, flow);
+	uint32_t sequence = segment->sequence;
 
+	if (half != NULL && (segment->flags & TCP_RST) != 0 &&
+	    sequence - half_client_next(half) > SPLICE_REACH) {
+		/* a blind guess shall not break what is being built (RFC 5961 3.2) */
+		decide(result, VERDICT_DROP, REASON_NO_CONNECTION);
+		return;
+	}
 	if (half != NULL) {
 		note_acknowledgement(half, segment);
 		note_client(half, segment);
@@ -315,7 +342,7 @@ static void pass_translated(struct splice_call *call, struct splice_flow *flow,
 		flow->stage = SPLICE_JOINED;
 	}
 	translate_to_server(flow, segment);
-	flow_follow(call, flow, segment, SPLICE_CLIENT_FIN);
+	splice_follow(call, flow, &flow->client_sent, sequence, segment, SPLICE_CLIENT_FIN);
 	result->decision.modified = true;
 	decide(result, VERDICT_PASS, REASON_TRANSLATED);
 }
@@ -324,7 +351,8 @@ static void answer_broken(struct splice_call *call, struct splice_flow *flow,
 			  const struct segment *segment, struct splice_result *result)
 {
 	emit_reset_answer(call, segment, true, REASON_NO_CONNECTION);
-	emit_reset_onward(call, segment, false, flow->token + 1, REASON_NO_CONNECTION);
+	if (flow->token != 0)
+		emit_bare_reset(call, &segment->tuple, flow, false);
 	decide(result, VERDICT_DROP, REASON_NO_CONNECTION);
 }
 
@@ -358,6 +386,8 @@ void splice_from_client(struct splice *splice, const struct destination *destina
 	struct splice_flow *flow;
 
 	*result = (struct splice_result){.hold = false};
+	if (destination != NULL && destination->integrity == 0)
+		destination = NULL;
 	if (is_signed(segment)) {
 		decide(result, VERDICT_PASS, REASON_SIGNED_SEGMENT);
 		return;
@@ -372,7 +402,7 @@ void splice_from_client(struct splice *splice, const struct destination *destina
 		return;
 	if (flow == NULL)
 		open_half(&call, destination, segment, packet_id, result);
-	else if (segment_is_initial_syn(segment) && destination != NULL)
+	else if (segment_is_initial_syn(segment))
 		repeated_syn(&call, flow, destination, segment, packet_id, result);
 	else if (flow->stage == SPLICE_COLLECTING || flow->stage == SPLICE_CONNECTING)
 		collect(&call, half_of(splice, flow), destination, segment, result);

@@ -181,6 +181,7 @@ void emit_collected(struct splice_call *call, struct half *half)
 		emit_piece(call, half, offset, length, fin && offset + length == end);
 		offset += length;
 	} while (offset < end);
+	half->flow->client_sent = half->flow->client_isn + 1 + end + (fin ? 1U : 0U);
 }
 
 void emit_server_reset(struct splice_call *call, const struct half *half, uint32_t offset,
@@ -214,16 +215,34 @@ void emit_reset_answer(struct splice_call *call, const struct segment *segment, 
 	emit_plan(call, to_client ? EMIT_TO_CLIENT : EMIT_TO_SERVER, 0, &plan, reason);
 }
 
-void emit_reset_onward(struct splice_call *call, const struct segment *segment, bool to_client,
-		       uint32_t sequence, enum reason reason)
+void emit_bare_reset(struct splice_call *call, const struct tuple *tuple,
+		     const struct splice_flow *flow, bool to_client)
 {
 	struct segment_plan plan = {
-		.tuple = segment->tuple,
-		.sequence = sequence,
+		.tuple = to_client ? tuple_reverse(tuple) : *tuple,
+		.sequence = to_client ? flow->server_sent + splice_server_delta(flow)
+				      : flow->client_sent + splice_client_delta(flow),
 		.flags = TCP_RST,
 		.hop_limit = OUR_HOP_LIMIT,
 		.dont_fragment = true,
 	};
 
-	emit_plan(call, to_client ? EMIT_TO_CLIENT : EMIT_TO_SERVER, 0, &plan, reason);
+	emit_plan(call, to_client ? EMIT_TO_CLIENT : EMIT_TO_SERVER, 0, &plan,
+		  REASON_NO_CONNECTION);
+}
+
+/* One byte before what the client expects, so that a client that lives on takes nothing from it. */
+void emit_challenge(struct splice_call *call, const struct tuple *tuple,
+		    const struct splice_flow *flow)
+{
+	struct segment_plan plan = {
+		.tuple = tuple_reverse(tuple),
+		.sequence = flow->server_sent + splice_server_delta(flow) - 1,
+		.acknowledgement = flow->client_sent,
+		.flags = TCP_ACK,
+		.hop_limit = OUR_HOP_LIMIT,
+		.dont_fragment = true,
+	};
+
+	emit_plan(call, EMIT_TO_CLIENT, 0, &plan, REASON_SYN_REPEATED);
 }

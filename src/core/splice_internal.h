@@ -12,6 +12,12 @@ enum {
 	SPLICE_RETRANSMIT_LEAST = 200,  /* ms, as Linux */
 	SPLICE_RETRANSMIT_MOST = 60000,
 	SPLICE_FRAGMENT_AFTER = 3, /* transmissions without an answer until DF is left out */
+	/* Headers and payload of what we send ourselves, as far as N allows: this passes every path
+	 * (RFC 8200 5), and there is no path MTU discovery for it. */
+	SPLICE_PACKET_MOST = 1280,
+	/* How far from what its sender sent last an RST or FIN may lie and still count here: more
+	 * than is ever in flight, and a blind guess hits it once in 512 times. */
+	SPLICE_REACH = 1 << 22,
 };
 
 /* What a SYN offers or answers. */
@@ -53,7 +59,8 @@ struct half {
 	uint32_t required; /* bytes for the token; 0 in authentication mode */
 	uint32_t collected;
 	uint32_t promised_next; /* what the client knows to be acknowledged, once the halves join */
-	uint32_t auth_token;    /* for plain_after_timeout */
+	uint32_t auth_token;    /* for plain_after_timeout, and to know the key again */
+	bool plain_after_timeout;
 	/* the server */
 	uint32_t first_length; /* bytes of the segment that the server will judge */
 	uint32_t segment_size; /* most payload in a segment for the server */
@@ -84,6 +91,7 @@ struct splice {
 	uint32_t count;
 	uint64_t counter;  /* of ISNs */
 	uint64_t next_due; /* no timer of a half-made connection is due before */
+	bool has_broken;   /* flows that nobody was told of yet */
 };
 
 /* One call into the engine. */
@@ -101,6 +109,14 @@ static inline uint32_t splice_client_delta(const struct splice_flow *flow)
 static inline uint32_t splice_server_delta(const struct splice_flow *flow)
 {
 	return flow->iss - flow->server_isn;
+}
+
+/* Neither reset nor closed by both sides. */
+static inline bool splice_lives(const struct splice_flow *flow)
+{
+	const uint8_t both = SPLICE_CLIENT_FIN | SPLICE_SERVER_FIN;
+
+	return (flow->closing & SPLICE_RESET) == 0 && (flow->closing & both) != both;
 }
 
 /* The client's next sequence number that we wait for, in its own numbers. */
@@ -128,9 +144,10 @@ bool half_replace_flow(struct splice_call *call, struct half *half, const struct
 void half_reset_both(struct splice_call *call, struct half *half, enum reason reason);
 /* Sends the real SYN for the first time; token is its ISN. */
 void half_connect(struct splice_call *call, struct half *half, uint32_t token);
-/* Follows FIN and RST, and moves the deadline of the flow. */
-void flow_follow(struct splice_call *call, struct splice_flow *flow, const struct segment *segment,
-		 enum splice_closing fin);
+/* Follows FIN and RST, and moves the deadline of the flow. sent: &flow->client_sent or
+ * &flow->server_sent; sequence: the segment's, before its translation. */
+void splice_follow(struct splice_call *call, struct splice_flow *flow, uint32_t *sent,
+		   uint32_t sequence, const struct segment *segment, enum splice_closing fin);
 uint32_t splice_hash32(struct splice *splice, const void *bytes, size_t length, uint64_t salt);
 void handshake_options_read(struct handshake_options *options, const struct segment *segment);
 uint16_t handshake_default_mss(uint8_t family);
@@ -149,9 +166,13 @@ void emit_server_reset(struct splice_call *call, const struct half *half, uint32
 /* Answers a segment with the RST that a closed port would send (RFC 9293 3.10.7.1). */
 void emit_reset_answer(struct splice_call *call, const struct segment *segment, bool to_client,
 		       enum reason reason);
-/* A bare RST in the direction of the segment's sender's peer. */
-void emit_reset_onward(struct splice_call *call, const struct segment *segment, bool to_client,
-		       uint32_t sequence, enum reason reason);
+/* A bare RST behind all that this side of a flow may have got. */
+void emit_bare_reset(struct splice_call *call, const struct tuple *tuple,
+		     const struct splice_flow *flow, bool to_client);
+/* Asks a client that seems to begin anew whether its connection is really gone, as the server would
+ * (RFC 9293 3.10.7.4): a client that lives on ignores it, one that does not answers with an RST. */
+void emit_challenge(struct splice_call *call, const struct tuple *tuple,
+		    const struct splice_flow *flow);
 void emit_drop_held(struct splice_call *call, const struct half *half, enum reason reason);
 /* A window of the client as the server understands it. */
 uint16_t window_for_server(const struct splice_flow *flow, uint16_t window);

@@ -28,11 +28,14 @@ static void learn(struct splice_call *call, const struct half *half,
 /* Whether the promises to the client can be kept. */
 static enum reason compare_promise(struct half *half, const struct handshake_options *answer)
 {
-	uint32_t room = answer->mss_value;
+	uint32_t options = half->promised.timestamps ? 12 : 0;
+	uint32_t headers = (half->tuple.source.family == FAMILY_IPV4 ? 40 : 60) + options;
+	uint32_t room = answer->mss_value > options ? answer->mss_value - options : 0;
+	uint32_t modest = SPLICE_PACKET_MOST - headers;
 
-	if (half->promised.timestamps)
-		room = room > 12 ? room - 12 : 0;
-	half->segment_size = room;
+	if (modest < half->required)
+		modest = half->required;
+	half->segment_size = room < modest ? room : modest;
 	if (half->promised.timestamps && !answer->timestamps)
 		return REASON_PROMISE_BROKEN;
 	if (answer->mss_value < half->promised.mss_value)
@@ -54,6 +57,7 @@ static struct splice_flow make_flow(const struct splice_call *call, const struct
 	unsigned int flags = 0;
 
 	flow.server_isn = segment->sequence;
+	flow.server_sent = segment->sequence + 1;
 	if (promised->window_scale)
 		flow.promised_shift = promised->window_shift;
 	if (server_scales)
@@ -128,7 +132,8 @@ static void join(struct splice_call *call, struct half *half, const struct segme
 	half->server_tsval = segment->tsval;
 	emit_collected(call, half);
 	finish_delivery(call, half);
-	flow_follow(call, half->flow, segment, SPLICE_SERVER_FIN);
+	splice_follow(call, half->flow, &half->flow->server_sent, segment->sequence, segment,
+		      SPLICE_SERVER_FIN);
 }
 
 /* RFC 9293 3.10.7.3: a server that answers with something else does not mean this SYN. */
@@ -152,12 +157,16 @@ static void connect_answer(struct splice_call *call, struct half *half, struct s
 	}
 }
 
-/* What the server sent and acknowledged while we still hold bytes for it. Returns false for an
- * acknowledgement of bytes that it was never sent. */
+/* What the server sent and acknowledged while we still hold bytes for it. Returns false for what
+ * the server cannot have sent: an acknowledgement of bytes that it never got, a wild RST. */
 static bool note_server(struct splice_call *call, struct half *half, const struct segment *segment)
 {
 	uint32_t acknowledged = segment->acknowledgement - half->flow->token - 1;
 	uint32_t end = segment->sequence + segment_sequence_length(segment);
+
+	/* Whoever guesses blindly shall not break what is being built (RFC 5961 3.2). */
+	if ((segment->flags & TCP_RST) != 0 && segment->sequence - half->server_next > UINT16_MAX)
+		return false;
 
 	if ((segment->flags & TCP_ACK) != 0 && (int32_t)(acknowledged - half->acknowledged) > 0) {
 		if (half->flow->stage == SPLICE_DELIVERING && acknowledged > half->first_length)
@@ -181,6 +190,7 @@ static void pass_translated(struct splice_call *call, struct splice_flow *flow,
 			    struct segment *segment, struct splice_result *result)
 {
 	struct half *half = half_of(call->splice, flow);
+	uint32_t sequence = segment->sequence;
 
 	if (half != NULL && (segment->flags & TCP_SYN) != 0) {
 		/* the server did not get our answer to its SYN+ACK */
@@ -201,17 +211,16 @@ static void pass_translated(struct splice_call *call, struct splice_flow *flow,
 	} else if (half != NULL) {
 		finish_delivery(call, half);
 	}
-	flow_follow(call, flow, segment, SPLICE_SERVER_FIN);
+	splice_follow(call, flow, &flow->server_sent, sequence, segment, SPLICE_SERVER_FIN);
 }
 
 static void answer_broken(struct splice_call *call, const struct splice_flow *flow,
 			  const struct segment *segment, struct splice_result *result)
 {
+	struct tuple tuple = tuple_reverse(&segment->tuple);
+
 	emit_reset_answer(call, segment, false, REASON_NO_CONNECTION);
-	emit_reset_onward(call, segment, true,
-			  segment->sequence + ((segment->flags & TCP_SYN) != 0 ? 1U : 0U) +
-				  splice_server_delta(flow),
-			  REASON_NO_CONNECTION);
+	emit_bare_reset(call, &tuple, flow, true);
 	decide(result, VERDICT_DROP, REASON_NO_CONNECTION);
 }
 

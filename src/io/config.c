@@ -109,6 +109,7 @@ static void read_state_directory(struct reader *reader, const config_setting_t *
 static const struct field root_fields[] = {
 	{"services", read_services, NULL},
 	{"egress", read_egress, NULL},
+	{"egress_integrity", read_egress_integrity, NULL},
 	{"queues", read_queues, NULL},
 	{"mark", read_mark, NULL},
 	{"max_flows", read_max_flows, NULL},
@@ -143,6 +144,7 @@ static struct config *config_new(const char *path)
 		.max_flows = DEFAULT_MAX_FLOWS,
 		.failures = default_failure_rules,
 		.max_held = DEFAULT_MAX_HELD,
+		.integrity = splice_limits_default(0),
 		.manage_ruleset = true,
 		.state_directory = strdup("/var/lib/knockgw"),
 		.control_socket = strdup(CONTROL_SOCKET),

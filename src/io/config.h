@@ -11,6 +11,7 @@
 
 #include "core/destination.h"
 #include "core/service.h"
+#include "core/splice.h"
 #include "core/tuple.h"
 
 #define CONTROL_SOCKET "/run/knockgw/control.sock" /* unless the file says otherwise */
@@ -89,6 +90,8 @@ struct config {
 	size_t service_count;
 	struct egress_config *egress;
 	size_t egress_count;
+	struct splice_limits
+		integrity; /* egress destinations with integrity; buffer_size fits all */
 	uint16_t queue_first;
 	uint16_t queue_count; /* per role; never 0: the number of CPUs was put in */
 	uint32_t mark;        /* at least two bits */

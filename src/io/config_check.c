@@ -164,16 +164,38 @@ static void check_names(struct reader *reader, const config_setting_t *list, siz
 	free(names);
 }
 
+static bool has_integrity(const struct config *config)
+{
+	for (size_t i = 0; i < config->egress_count; i++)
+		if (config->egress[i].destination.integrity > 0)
+			return true;
+	return false;
+}
+
 static void check_queues(struct reader *reader, const config_setting_t *root)
 {
 	const struct config *config = reader->config;
 	const config_setting_t *queues = config_setting_get_member(root, "queues");
-	unsigned int end = config->queue_first + 2U * config->queue_count;
+	unsigned int kinds = has_integrity(config) ? 3 : 2;
+	unsigned int end = config->queue_first + kinds * config->queue_count;
 	if (queues && end > UINT16_MAX)
 		reader_error(reader, queues,
-			     "found first %u and count %u, expected first + 2 * count to be at "
+			     "found first %u and count %u, expected first + %u * count to be at "
 			     "most %u",
-			     config->queue_first, config->queue_count, UINT16_MAX);
+			     config->queue_first, config->queue_count, kinds, UINT16_MAX);
+}
+
+/* What the halves of a connection are to each other is known to the daemon alone, from the first
+ * segment on. */
+static void check_on_failure(struct reader *reader, const config_setting_t *group,
+			     const struct egress_config *egress)
+{
+	const config_setting_t *setting = config_setting_get_member(group, "on_failure");
+	if (setting && egress->destination.integrity > 0 && egress->on_failure == ON_FAILURE_PASS)
+		reader_error(reader, setting,
+			     "found \"pass\" beside integrity = %u, expected \"drop\": without the "
+			     "daemon no connection can be made",
+			     egress->destination.integrity);
 }
 
 void config_check(struct reader *reader, const config_setting_t *root)
@@ -193,6 +215,11 @@ void config_check(struct reader *reader, const config_setting_t *root)
 		const config_setting_t *group = value_at(services, i);
 		if (config_setting_is_group(group))
 			check_decoy(reader, group, &config->services[i]);
+	}
+	for (size_t i = 0; i < config->egress_count; i++) {
+		const config_setting_t *group = value_at(egress, i);
+		if (config_setting_is_group(group))
+			check_on_failure(reader, group, &config->egress[i]);
 	}
 	check_queues(reader, root);
 }

@@ -118,12 +118,29 @@ static void dump_control(const struct config *config, FILE *stream)
 		fprintf(stream, "metrics.listen: %s\n", endpoint_format(&config->metrics, text));
 }
 
+static void dump_integrity(const struct splice_limits *limits, FILE *stream)
+{
+	const struct splice_defaults *defaults = &limits->defaults;
+	fprintf(stream,
+		"egress_integrity: collect_timeout: %" PRIu32 ", on_timeout: %s, "
+		"connect_timeout: %" PRIu32 "\n",
+		limits->collect_timeout / 1000, limits->plain_after_timeout ? "plain" : "reset",
+		limits->connect_timeout / 1000);
+	fprintf(stream,
+		"  mss_ipv4: %u, mss_ipv6: %u, window_scale: %d, sack: %s, timestamps: %s\n",
+		defaults->mss_ipv4, defaults->mss_ipv6,
+		defaults->window_scale ? defaults->window_shift : -1, truth(defaults->sack),
+		truth(defaults->timestamps));
+}
+
 void config_dump(const struct config *config, FILE *stream)
 {
 	for (size_t i = 0; i < config->service_count; i++)
 		dump_service(&config->services[i], stream);
 	for (size_t i = 0; i < config->egress_count; i++)
 		dump_egress(&config->egress[i], stream);
+	if (config->integrity.buffer_size > splice_limits_default(0).buffer_size)
+		dump_integrity(&config->integrity, stream);
 	fprintf(stream, "queues: first: %u, count: %u\n", config->queue_first, config->queue_count);
 	fprintf(stream, "mark: 0x%08" PRIx32 "\n", config->mark);
 	fprintf(stream, "max_flows: %" PRIu32 "\n", config->max_flows);

@@ -40,16 +40,19 @@ static void read_egress_secret(struct reader *reader, const config_setting_t *se
 	draft->egress->destination.key = draft->egress->key;
 }
 
-static void read_egress_integrity(struct reader *reader, const config_setting_t *setting,
-				  void *target)
+/* Each half-made connection has room for the longest of these and a segment more. */
+static void read_first_bytes(struct reader *reader, const config_setting_t *setting, void *target)
 {
 	struct draft *draft = target;
 	uint16_t *integrity = &draft->egress->destination.integrity;
-	if (!read_integrity(reader, setting, integrity) || *integrity == 0)
+	struct splice_limits *limits = &reader->config->integrity;
+	uint32_t needed;
+	if (!read_integrity(reader, setting, integrity))
 		return;
-	reader_error(reader, setting,
-		     "found %u, expected 0: integrity towards a server is not supported yet",
-		     *integrity);
+	warn_of_long_check(reader, setting, *integrity);
+	needed = splice_limits_default(*integrity).buffer_size;
+	if (needed > limits->buffer_size)
+		limits->buffer_size = needed;
 }
 
 static void read_on_failure(struct reader *reader, const config_setting_t *setting, void *target)
@@ -64,7 +67,7 @@ static const struct field egress_fields[] = {
 	{"destination", read_destination, "an address or prefix of servers, or a list"},
 	{"port", read_egress_port, "the port of the servers, or a list"},
 	{"secret", read_egress_secret, "the secret of the servers"},
-	{"integrity", read_egress_integrity, NULL},
+	{"integrity", read_first_bytes, NULL},
 	{"on_failure", read_on_failure, NULL},
 };
 

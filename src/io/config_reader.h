@@ -150,6 +150,9 @@ void egress_config_free(struct egress_config *egress);
 void read_health(struct reader *reader, const config_setting_t *setting,
 		 struct health_config *health);
 
+/* config_integrity.c: the group egress_integrity. */
+void read_egress_integrity(struct reader *reader, const config_setting_t *setting, void *target);
+
 /* config_check.c: what can only be told when all has been read. */
 void config_check(struct reader *reader, const config_setting_t *root);
 

@@ -260,7 +260,7 @@ static bool start_roles(struct daemon *daemon, const struct generation *generati
 		    !watch_pool(daemon, egress_role_pool(daemon->egress), &daemon->failures[1]))
 			return false;
 	}
-	return true;
+	return daemon->egress == NULL || egress_role_extend(daemon->egress, generation);
 }
 
 /* The sockets come first: where they belong only root may make them. */
@@ -345,11 +345,18 @@ static bool drain(void *context, const char *service, const char *backend, bool 
 	return daemon_drain(context, service, backend, drain, error);
 }
 
+/* Of a role: that of egress has twice as many when some destinations are of integrity mode, and a
+ * reload may bring the first one. */
+static unsigned int most_workers(const struct config *config)
+{
+	return config->queue_count + ruleset_egress_queues(config);
+}
+
 static bool start(struct daemon *daemon)
 {
 	daemon->base = event_base_new();
 	daemon->interfaces = interfaces_open();
-	daemon->counters = counters_new(daemon->generation->config->queue_count);
+	daemon->counters = counters_new(most_workers(daemon->generation->config));
 	if (daemon->base == NULL || daemon->interfaces == NULL || daemon->counters == NULL ||
 	    !counters_bind(daemon->counters, daemon->generation->config)) {
 		log_event(LOG_LEVEL_ERROR, "start-failed", "reason=\"%s\"", strerror(errno));

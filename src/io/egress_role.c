@@ -1,37 +1,46 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "egress_role.h"
 
+#include <errno.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "core/flow.h"
 #include "egress_worker.h"
 #include "log.h"
 #include "ruleset.h"
+#include "ruleset_egress.h"
+#include "splice_worker.h"
 #include "state.h"
 
 enum {
 	COPY_PACKET = 65535,
 	/* Packets of 64 kB: 64 MB at worst, and no more delay than a switch adds. */
 	QUEUE_LENGTH = 1024,
+	/* Connections that are half-made at once, over all workers, and for each at least. */
+	HALF_MADE = 1024,
+	HALF_MADE_LEAST = 64,
 };
 
 struct egress_role {
 	struct egress_setup setup;
 	atomic_bool warned_of_signature;
+	struct queue_options queues;
 	struct state *state;
-	struct worker_pool *pool;
+	struct worker_pool *pool; /* workers, and behind them splice_workers */
 	struct egress_worker *workers[FLOW_SHARDS];
+	/* integrity mode, from the first generation on that has such a destination */
+	struct splice_setup splice;
+	struct state *splice_state;
+	struct splice_worker *splice_workers[FLOW_SHARDS];
+	unsigned int splice_running;
 };
 
 static bool start_workers(struct egress_role *role, const struct generation *generation,
 			  char error[static QUEUE_ERROR_SIZE])
 {
-	const struct queue_options options = {
-		.number = role->setup.first_queue,
-		.copy_range = COPY_PACKET,
-		.max_length = QUEUE_LENGTH,
-	};
 	struct worker_callbacks callbacks[FLOW_SHARDS];
 
 	for (unsigned int i = 0; i < role->setup.count; i++) {
@@ -40,18 +49,81 @@ static bool start_workers(struct egress_role *role, const struct generation *gen
 			return false;
 		callbacks[i] = egress_worker_callbacks(role->workers[i]);
 	}
-	role->pool = worker_pool_start("egress", &options, role->setup.count, callbacks, generation,
-				       error);
+	role->pool = worker_pool_start("egress", &role->queues, role->setup.count,
+				       2 * role->setup.count, callbacks, generation, error);
 	return role->pool != NULL;
 }
 
-static uint32_t flows_taken_over(const struct egress_role *role)
+static bool start_splice_worker(struct egress_role *role, unsigned int number,
+				char error[static QUEUE_ERROR_SIZE])
 {
-	uint32_t sum = 0;
+	struct splice_worker **splice = &role->splice_workers[number];
 
-	for (unsigned int i = 0; i < role->setup.count; i++)
-		sum += table_count(state_table(role->state, i));
-	return sum;
+	if (*splice == NULL)
+		*splice = splice_worker_new(&role->splice, number,
+					    state_table(role->splice_state, number));
+	if (*splice == NULL) {
+		snprintf(error, QUEUE_ERROR_SIZE, "integrity mode: %s", strerror(errno));
+		return false;
+	}
+	const struct worker_callbacks callbacks = splice_worker_callbacks(*splice);
+	return worker_pool_add(role->pool, &role->queues, &callbacks, error);
+}
+
+static void prepare_splice(struct egress_role *role, const struct config *config)
+{
+	struct splice_setup *splice = &role->splice;
+	uint32_t share;
+
+	*splice = (struct splice_setup){
+		.egress = &role->setup,
+		.limits = config->integrity,
+		.first_queue = ruleset_splice_queue(config),
+		.count = ruleset_splice_queues(config),
+		.first_number = role->setup.count,
+	};
+	share = HALF_MADE / splice->count;
+	splice->limits.half_made = share > HALF_MADE_LEAST ? share : HALF_MADE_LEAST;
+	splice->limits.half_made_per_client = splice->limits.half_made / 4;
+}
+
+static uint32_t capacity_of(const struct config *config, unsigned int count)
+{
+	return (config->max_flows + count - 1) / count;
+}
+
+static void log_state(const struct config *config, const char *mode, const struct state *state,
+		      unsigned int count)
+{
+	uint32_t flows = 0;
+
+	for (unsigned int i = 0; i < count; i++)
+		flows += table_count(state_table(state, i));
+	log_event(LOG_LEVEL_INFO, "state-opened", "directory=%s mode=%s flows=%u max_flows=%u",
+		  config->state_directory, mode, flows, capacity_of(config, count) * count);
+}
+
+/* Goes on where an earlier attempt may have failed. */
+static bool start_splice(struct egress_role *role, const struct config *config,
+			 char error[static STATE_ERROR_SIZE])
+{
+	if (ruleset_splice_queues(config) == 0)
+		return true;
+	if (role->splice_state == NULL) {
+		prepare_splice(role, config);
+		role->splice_state =
+			state_open(config->state_directory, STATE_INTEGRITY, role->splice.count,
+				   capacity_of(config, role->splice.count), worker_now(), error);
+		if (role->splice_state == NULL)
+			return false;
+		log_state(config, "integrity", role->splice_state, role->splice.count);
+	}
+	while (role->splice_running < role->splice.count) {
+		if (!start_splice_worker(role, role->splice_running, error))
+			return false;
+		role->splice_running++;
+	}
+	return true;
 }
 
 static bool start(struct egress_role *role, const struct generation *generation,
@@ -59,7 +131,6 @@ static bool start(struct egress_role *role, const struct generation *generation,
 {
 	const struct config *config = generation->config;
 	unsigned int count = ruleset_egress_queues(config);
-	uint32_t capacity = (config->max_flows + count - 1) / count;
 
 	role->setup = (struct egress_setup){
 		.marks = marks_from_mask(config->mark),
@@ -68,12 +139,17 @@ static bool start(struct egress_role *role, const struct generation *generation,
 		.unknown = counters_unknown(counters, ROLE_EGRESS),
 		.warned_of_signature = &role->warned_of_signature,
 	};
-	role->state = state_open(config->state_directory, count, capacity, worker_now(), error);
+	role->queues = (struct queue_options){
+		.number = role->setup.first_queue,
+		.copy_range = COPY_PACKET,
+		.max_length = QUEUE_LENGTH,
+	};
+	role->state = state_open(config->state_directory, STATE_FLOWS, count,
+				 capacity_of(config, count), worker_now(), error);
 	if (role->state == NULL)
 		return false;
-	log_event(LOG_LEVEL_INFO, "state-opened", "directory=%s flows=%u max_flows=%u",
-		  config->state_directory, flows_taken_over(role), capacity * count);
-	return start_workers(role, generation, error);
+	log_state(config, "auth", role->state, count);
+	return start_workers(role, generation, error) && start_splice(role, config, error);
 }
 
 struct egress_role *egress_role_start(const struct generation *generation,
@@ -96,8 +172,21 @@ void egress_role_stop(struct egress_role *role)
 	worker_pool_stop(role->pool);
 	for (unsigned int i = 0; i < role->setup.count; i++)
 		egress_worker_free(role->workers[i]);
+	for (unsigned int i = 0; i < FLOW_SHARDS; i++)
+		splice_worker_free(role->splice_workers[i]);
 	state_close(role->state);
+	state_close(role->splice_state);
 	free(role);
+}
+
+bool egress_role_extend(struct egress_role *role, const struct generation *generation)
+{
+	char error[STATE_ERROR_SIZE] = "out of memory";
+
+	if (start_splice(role, generation->config, error))
+		return true;
+	log_event(LOG_LEVEL_ERROR, "start-failed", "role=egress reason=\"%s\"", error);
+	return false;
 }
 
 void egress_role_use(struct egress_role *role, const struct generation *generation)
@@ -116,6 +205,8 @@ uint64_t egress_role_flows(const struct egress_role *role)
 
 	for (unsigned int i = 0; i < role->setup.count; i++)
 		sum += counter_read(&egress_worker_counters(role->workers[i])->flows);
+	for (unsigned int i = 0; i < role->splice_running; i++)
+		sum += counter_read(&splice_worker_counters(role->splice_workers[i])->flows);
 	return sum;
 }
 
@@ -125,6 +216,11 @@ uint64_t egress_role_flows_in(const struct egress_role *role, unsigned int state
 
 	for (unsigned int i = 0; i < role->setup.count; i++) {
 		const struct egress_counters *counters = egress_worker_counters(role->workers[i]);
+		sum += counter_read(&counters->census.results[state]);
+	}
+	for (unsigned int i = 0; i < role->splice_running; i++) {
+		const struct egress_counters *counters =
+			splice_worker_counters(role->splice_workers[i]);
 		sum += counter_read(&counters->census.results[state]);
 	}
 	return sum;

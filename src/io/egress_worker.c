@@ -18,7 +18,6 @@ struct egress_worker {
 	struct egress *engine;
 	struct table *flows;
 	unsigned int number;
-	uint64_t counted; /* when the last piece of the census was done */
 	struct egress_counters counters;
 };
 
@@ -50,6 +49,16 @@ void egress_worker_free(struct egress_worker *egress)
 const struct egress_counters *egress_worker_counters(const struct egress_worker *egress)
 {
 	return &egress->counters;
+}
+
+void egress_counters_take(struct egress_counters *counters, struct table *flows,
+			  unsigned int (*state_number)(const void *value), uint64_t now)
+{
+	atomic_store_explicit(&counters->flows, table_count(flows), memory_order_relaxed);
+	if (now - counters->counted < CENSUS_INTERVAL)
+		return;
+	counters->counted = now;
+	flow_census_step(&counters->census, flows, state_number, CENSUS_SLOTS);
 }
 
 /* Before conntrack, or behind SNAT: that tells the direction. */
@@ -199,12 +208,8 @@ static uint64_t tick(void *context, struct worker *worker)
 	struct egress_worker *egress = context;
 
 	egress_expire(egress->engine, worker_time(worker));
-	atomic_store_explicit(&egress->counters.flows, table_count(egress->flows),
-			      memory_order_relaxed);
-	if (worker_time(worker) - egress->counted >= CENSUS_INTERVAL) {
-		egress->counted = worker_time(worker);
-		flow_census_step(&egress->counters.census, egress->flows, CENSUS_SLOTS);
-	}
+	egress_counters_take(&egress->counters, egress->flows, flow_state_number,
+			     worker_time(worker));
 	return UINT64_MAX;
 }
 

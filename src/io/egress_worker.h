@@ -31,7 +31,12 @@ struct egress_counters {
 	_Atomic uint64_t handed_on; /* ICMP errors that belong to another worker */
 	_Atomic uint64_t flows;
 	struct flow_census census; /* of these, by state */
+	uint64_t counted; /* when the last piece of the census was done; the worker's alone */
 };
+
+/* Counts the flows of a worker, a piece of its table at a time (see flow_census_step). */
+void egress_counters_take(struct egress_counters *counters, struct table *flows,
+			  unsigned int (*state_number)(const void *value), uint64_t now);
 
 /* number: which of the workers this is; flows: its table, which must outlive it. Returns NULL when
  * memory is short. */

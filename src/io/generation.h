@@ -8,6 +8,7 @@
 
 struct generation {
 	struct config *config;
+	uint64_t number; /* reloads before it */
 	struct service_table *services;
 	struct destination_table *destinations;
 	uint32_t copy_range; /* bytes of a packet that the protect role has to see */

@@ -56,8 +56,8 @@ static bool start_workers(struct protect_role *role, const struct generation *ge
 		}
 		callbacks[i] = protect_worker_callbacks(role->workers[i]);
 	}
-	role->pool =
-		worker_pool_start("protect", &options, role->count, callbacks, generation, error);
+	role->pool = worker_pool_start("protect", &options, role->count, role->count, callbacks,
+				       generation, error);
 	free(callbacks);
 	return role->pool != NULL;
 }

@@ -166,7 +166,14 @@ static bool retire_services(struct config *config, const struct config *old,
 	return true;
 }
 
-/* The parts of a prefix that lie in no prefix of config are added to egress. */
+/* Connections of authentication mode and of integrity mode are translated in different places, so a
+ * destination that changed its mode is carried on in the old one as well. */
+static bool same_mode(const struct egress_config *left, const struct egress_config *right)
+{
+	return (left->destination.integrity > 0) == (right->destination.integrity > 0);
+}
+
+/* The parts of a prefix that lie in no prefix of config of the same mode are added to egress. */
 static bool add_remainder(struct egress_config *egress, const struct prefix *prefix,
 			  const struct config *config)
 {
@@ -175,6 +182,8 @@ static bool add_remainder(struct egress_config *egress, const struct prefix *pre
 	for (size_t i = 0; i < config->egress_count; i++) {
 		for (size_t k = 0; k < config->egress[i].prefix_count; k++) {
 			const struct prefix *other = &config->egress[i].prefixes[k];
+			if (!same_mode(egress, &config->egress[i]))
+				continue;
 			if (other->length <= prefix->length && prefix_holds(other, &prefix->base))
 				return true;
 			apart = apart && !(prefix->length < other->length &&
@@ -287,5 +296,7 @@ struct generation *reload_next(const struct generation *current,
 		next = generation_new(config);
 	if (next == NULL)
 		config_free(config);
+	else
+		next->number = current->number + 1;
 	return next;
 }

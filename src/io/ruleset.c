@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "ruleset_egress.h"
 #include "ruleset_internal.h"
+#include "ruleset_splice.h"
 
 const struct ip_family ip_families[2] = {
 	{"4", "ip", "ipv4_addr", FAMILY_IPV4},
@@ -31,6 +32,32 @@ uint16_t ruleset_egress_queues(const struct config *config)
 	return config->queue_count < FLOW_SHARDS ? config->queue_count : FLOW_SHARDS;
 }
 
+uint16_t ruleset_splice_queue(const struct config *config)
+{
+	return (uint16_t)(ruleset_egress_queue(config) + ruleset_egress_queues(config));
+}
+
+uint16_t ruleset_splice_queues(const struct config *config)
+{
+	return ruleset_splice_wanted(config) ? ruleset_egress_queues(config) : 0;
+}
+
+static size_t splice_chains(const struct config *config, struct queue_chain *chains)
+{
+	uint16_t first = ruleset_splice_queue(config);
+	uint16_t count = ruleset_splice_queues(config);
+	size_t used = 0;
+
+	for (uint16_t i = 0; i < count; i++) {
+		struct queue_chain *chain = &chains[used++];
+		*chain = (struct queue_chain){"", (uint16_t)(first + i), 1, false, true};
+		snprintf(chain->name, sizeof(chain->name), "splice_%u", i);
+	}
+	if (count > 0)
+		chains[used++] = (struct queue_chain){"splice_errors", first, 1, true, false};
+	return used;
+}
+
 size_t ruleset_queue_chains(const struct config *config,
 			    struct queue_chain chains[static QUEUE_CHAINS_MAX])
 {
@@ -55,7 +82,7 @@ size_t ruleset_queue_chains(const struct config *config,
 				 bypass != 0 ? "_or_pass" : "", i);
 		}
 	}
-	return used;
+	return used + splice_chains(config, chains + used);
 }
 
 void ruleset_write_endpoint(FILE *stream, const struct service_config *service,
@@ -133,5 +160,7 @@ void ruleset_write(FILE *stream, const struct config *config, bool native_queue)
 		ruleset_write_protect(stream, config, &marks);
 	if (config->egress_count > 0)
 		ruleset_write_egress(stream, config, &marks);
+	if (ruleset_splice_wanted(config))
+		ruleset_write_splice(stream, config, &marks);
 	fputs("}\n", stream);
 }

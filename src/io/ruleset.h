@@ -35,7 +35,7 @@ struct queue_chain {
 	bool drop;   /* until there is a queue statement: drop. Else: go on */
 };
 
-enum { QUEUE_CHAINS_MAX = 2 + 2 * FLOW_SHARDS };
+enum { QUEUE_CHAINS_MAX = 3 + 3 * FLOW_SHARDS };
 
 /* Fills in the queue chains of a ruleset and returns how many there are. */
 size_t ruleset_queue_chains(const struct config *config,
@@ -50,6 +50,11 @@ uint16_t ruleset_egress_queue(const struct config *config);
 
 /* How many queues the egress role has. The protect role has queue_count. */
 uint16_t ruleset_egress_queues(const struct config *config);
+
+/* The same for the part of the egress role that does integrity mode; 0 without such a destination.
+ */
+uint16_t ruleset_splice_queue(const struct config *config);
+uint16_t ruleset_splice_queues(const struct config *config);
 
 /* Writes the table. With native_queue false there are no queue statements, for kernels where
  * another kind of rule has to be put in front of what is in them. */

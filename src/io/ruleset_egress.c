@@ -1,32 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "ruleset_egress.h"
 
+#include "ruleset_internal.h"
+
 /* Untranslated connections that were opened while the daemon was away; only then the set is used.
  */
 #define UNTRANSLATED_TIMEOUT "5d"
 #define UNTRANSLATED_LIMIT   65536
-
-#define ICMP_ERRORS \
-	"icmp type { destination-unreachable, source-quench, time-exceeded, parameter-problem }"
-#define ICMPV6_ERRORS                                                                              \
-	"icmpv6 type { destination-unreachable, packet-too-big, time-exceeded, parameter-problem " \
-	"}"
-
-/* A flood of errors must not keep the queue from translating; what is beyond goes on untranslated,
- * which TCP takes for an error about something else. */
-#define ERROR_LIMIT " limit rate 1000/second burst 1000 packets"
-
-static const struct ip_family {
-	const char *digit;
-	const char *header;
-	const char *type;
-	uint8_t family;
-} families[] = {
-	{"4", "ip", "ipv4_addr", FAMILY_IPV4},
-	{"6", "ip6", "ipv6_addr", FAMILY_IPV6},
-};
-
-#define FOR_EACH_FAMILY(row) for (const struct ip_family *row = families; row < families + 2; row++)
 
 static void write_prefix(FILE *stream, const struct prefix *prefix)
 {
@@ -59,24 +39,35 @@ static bool has_prefixes(const struct config *config)
 	return false;
 }
 
-/* A set cannot change its flags, so one of prefixes has another name. */
-static const char *set_kind(const struct config *config)
+const char *ruleset_set_kind(const struct config *config)
 {
 	return has_prefixes(config) ? "_prefixes" : "";
 }
 
-/* A set of prefixes; with only_pass, of those destinations whose new connections may pass. */
-static void write_prefix_set(FILE *stream, const struct config *config,
-			     const struct ip_family *family, const char *name, bool only_pass)
+/* Destinations of authentication mode, and those of them whose new connections may pass. */
+static bool is_plain(const struct egress_config *egress)
 {
+	return egress->destination.integrity == 0;
+}
+
+static bool is_passing(const struct egress_config *egress)
+{
+	return egress->on_failure == ON_FAILURE_PASS;
+}
+
+void ruleset_write_prefix_set(FILE *stream, const struct config *config, uint8_t number,
+			      const char *name, bool (*wanted)(const struct egress_config *egress))
+{
+	const struct ip_family *family = &ip_families[number == FAMILY_IPV6];
 	bool first = true;
 
-	fprintf(stream, "\tset %s%s%s {\n\t\ttype %s . inet_service\n%s", name, set_kind(config),
-		family->digit, family->type, has_prefixes(config) ? "\t\tflags interval\n" : "");
+	fprintf(stream, "\tset %s%s%s {\n\t\ttype %s . inet_service\n%s", name,
+		ruleset_set_kind(config), family->digit, family->type,
+		has_prefixes(config) ? "\t\tflags interval\n" : "");
 	for (size_t i = 0; i < config->egress_count; i++) {
 		const struct egress_config *egress = &config->egress[i];
 
-		if (only_pass && egress->on_failure != ON_FAILURE_PASS)
+		if (!wanted(egress))
 			continue;
 		for (size_t k = 0; k < egress->prefix_count; k++) {
 			if (egress->prefixes[k].base.family != family->family)
@@ -94,7 +85,7 @@ static void write_pass_sets(FILE *stream, const struct config *config)
 {
 	FOR_EACH_FAMILY(family)
 	{
-		write_prefix_set(stream, config, family, "pass", true);
+		ruleset_write_prefix_set(stream, config, family->family, "pass", is_passing);
 		fprintf(stream,
 			"\tset untranslated%s {\n"
 			"\t\ttype %s . inet_service . %s . inet_service\n"
@@ -108,7 +99,7 @@ static void write_pass_sets(FILE *stream, const struct config *config)
 
 /* A connection stays with one worker: the client's port says with which. The lowest bit is left out
  * because Linux clients prefer even ports (see flow_shard). */
-static void write_share(FILE *stream, const char *chain, const char *port, unsigned int count)
+void ruleset_write_share(FILE *stream, const char *chain, const char *port, unsigned int count)
 {
 	fprintf(stream, "\tchain %s_%s {\n", chain, port);
 	if (count == 1) {
@@ -128,22 +119,22 @@ static void write_share(FILE *stream, const char *chain, const char *port, unsig
 static void write_hooks(FILE *stream, const struct config *config, const char *outgoing,
 			const char *incoming)
 {
-	const char *kind = set_kind(config);
+	const char *kind = ruleset_set_kind(config);
 
 	fprintf(stream,
 		"\tchain egress_out {\n"
 		"\t\ttype filter hook postrouting priority srcnat + 50; policy accept;\n"
 		"\t\tip daddr . tcp dport @egress%s4 goto %s\n"
 		"\t\tip6 daddr . tcp dport @egress%s6 goto %s\n"
-		"\t\t" ICMP_ERRORS ERROR_LIMIT " goto translate_or_pass_0\n"
-		"\t\t" ICMPV6_ERRORS ERROR_LIMIT " goto translate_or_pass_0\n"
+		"\t\t" RULESET_ICMP_ERRORS RULESET_ERROR_LIMIT " goto translate_or_pass_0\n"
+		"\t\t" RULESET_ICMPV6_ERRORS RULESET_ERROR_LIMIT " goto translate_or_pass_0\n"
 		"\t}\n\n"
 		"\tchain egress_in {\n"
 		"\t\ttype filter hook prerouting priority raw; policy accept;\n"
 		"\t\tip saddr . tcp sport @egress%s4 goto %s\n"
 		"\t\tip6 saddr . tcp sport @egress%s6 goto %s\n"
-		"\t\t" ICMP_ERRORS ERROR_LIMIT " goto translate_or_pass_0\n"
-		"\t\t" ICMPV6_ERRORS ERROR_LIMIT " goto translate_or_pass_0\n"
+		"\t\t" RULESET_ICMP_ERRORS RULESET_ERROR_LIMIT " goto translate_or_pass_0\n"
+		"\t\t" RULESET_ICMPV6_ERRORS RULESET_ERROR_LIMIT " goto translate_or_pass_0\n"
 		"\t}\n\n",
 		kind, outgoing, kind, outgoing, kind, incoming, kind, incoming);
 }
@@ -152,7 +143,7 @@ static void write_hooks(FILE *stream, const struct config *config, const char *o
  * mark, so that they wait for it. */
 static void write_gate(FILE *stream, const struct config *config, const struct marks *marks)
 {
-	const char *kind = set_kind(config);
+	const char *kind = ruleset_set_kind(config);
 
 	fprintf(stream,
 		"\tchain egress_gate {\n"
@@ -176,7 +167,7 @@ static void write_gate(FILE *stream, const struct config *config, const struct m
  * be held up on its way back, where no ct mark is known yet. */
 static void write_keep(FILE *stream, const struct config *config, const struct marks *marks)
 {
-	const char *kind = set_kind(config);
+	const char *kind = ruleset_set_kind(config);
 
 	fprintf(stream,
 		"\tchain egress_mark {\n"
@@ -206,17 +197,17 @@ void ruleset_write_egress(FILE *stream, const struct config *config, const struc
 
 	FOR_EACH_FAMILY(family)
 	{
-		write_prefix_set(stream, config, family, "egress", false);
+		ruleset_write_prefix_set(stream, config, family->family, "egress", is_plain);
 	}
-	write_share(stream, "translate", "sport", count);
-	write_share(stream, "translate", "dport", count);
+	ruleset_write_share(stream, "translate", "sport", count);
+	ruleset_write_share(stream, "translate", "dport", count);
 	if (!may_pass) {
 		write_hooks(stream, config, "translate_sport", "translate_dport");
 		return;
 	}
 	write_pass_sets(stream, config);
-	write_share(stream, "translate_or_pass", "sport", count);
-	write_share(stream, "translate_or_pass", "dport", count);
+	ruleset_write_share(stream, "translate_or_pass", "sport", count);
+	ruleset_write_share(stream, "translate_or_pass", "dport", count);
 	write_gate(stream, config, marks);
 	write_hooks(stream, config, "egress_gate", "egress_back");
 	write_keep(stream, config, marks);

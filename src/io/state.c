@@ -14,9 +14,17 @@
 
 #include "core/flow.h"
 #include "core/siphash.h"
+#include "core/splice.h"
 #include "log.h"
 
-enum { FILE_NAME_SIZE = 32 };
+static const struct {
+	const char *prefix;
+	const char *lock;
+	struct table_layout (*layout)(uint32_t capacity);
+} kinds[] = {
+	[STATE_FLOWS] = {"flows", "lock", flow_table_layout},
+	[STATE_INTEGRITY] = {"integrity", "integrity-lock", splice_table_layout},
+};
 
 /* A file mapped as a table. */
 struct mapping {
@@ -26,6 +34,7 @@ struct mapping {
 };
 
 struct state {
+	enum state_kind kind;
 	const char *path;
 	int directory;
 	int lock;
@@ -35,9 +44,10 @@ struct state {
 	struct mapping mappings[FLOW_SHARDS];
 };
 
-static char *file_name(char name[static FILE_NAME_SIZE], unsigned int number, const char *suffix)
+char *state_file_name(char name[static STATE_NAME_SIZE], enum state_kind kind, unsigned int worker,
+		      const char *suffix)
 {
-	snprintf(name, FILE_NAME_SIZE, "flows-%u%s", number, suffix);
+	snprintf(name, STATE_NAME_SIZE, "%s-%u%s", kinds[kind].prefix, worker, suffix);
 	return name;
 }
 
@@ -77,7 +87,7 @@ static bool map(struct mapping *mapping, int fd, size_t size)
 static bool create(struct state *state, struct mapping *mapping, const char *name,
 		   uint32_t capacity)
 {
-	struct table_layout layout = flow_table_layout(capacity);
+	struct table_layout layout = kinds[state->kind].layout(capacity);
 	size_t size = table_size(&layout);
 	uint8_t hash_key[16];
 	int fd = openat(state->directory, name, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC,
@@ -103,11 +113,11 @@ static bool create(struct state *state, struct mapping *mapping, const char *nam
 /* Puts aside what cannot be used, so that somebody may look at it. */
 static void refuse(struct state *state, unsigned int number, const char *why)
 {
-	char name[FILE_NAME_SIZE];
-	char aside[FILE_NAME_SIZE];
+	char name[STATE_NAME_SIZE];
+	char aside[STATE_NAME_SIZE];
 
-	file_name(name, number, "");
-	file_name(aside, number, ".refused");
+	state_file_name(name, state->kind, number, "");
+	state_file_name(aside, state->kind, number, ".refused");
 	if (renameat(state->directory, name, state->directory, aside) != 0)
 		unlinkat(state->directory, name, 0);
 	log_event(LOG_LEVEL_ERROR, "state-refused",
@@ -115,13 +125,14 @@ static void refuse(struct state *state, unsigned int number, const char *why)
 		  state->path, name, why, aside);
 }
 
-struct table *state_attach(void *memory, size_t size, uint64_t boot, uint64_t now, const char **why)
+struct table *state_attach(enum state_kind kind, void *memory, size_t size, uint64_t boot,
+			   uint64_t now, const char **why)
 {
 	struct table_layout found = {0};
 
 	/* Without a header to take the capacity from, table_attach says what is wrong. */
 	table_layout_of(memory, size, &found);
-	struct table_layout layout = flow_table_layout(found.capacity);
+	struct table_layout layout = kinds[kind].layout(found.capacity);
 	return table_attach(memory, size, &layout, boot, now, why);
 }
 
@@ -134,8 +145,8 @@ static const char *attach(struct state *state, struct mapping *mapping, int fd)
 		return "empty, or not a regular file";
 	if (!map(mapping, fd, (size_t)status.st_size))
 		return strerror(errno);
-	mapping->table =
-		state_attach(mapping->memory, mapping->size, state->boot, state->now, &why);
+	mapping->table = state_attach(state->kind, mapping->memory, mapping->size, state->boot,
+				      state->now, &why);
 	if (mapping->table != NULL)
 		return NULL;
 	unmap(mapping);
@@ -145,8 +156,8 @@ static const char *attach(struct state *state, struct mapping *mapping, int fd)
 /* Takes over the file of an earlier daemon, if there is one. */
 static void take_over(struct state *state, struct mapping *mapping, unsigned int number)
 {
-	char name[FILE_NAME_SIZE];
-	int fd = openat(state->directory, file_name(name, number, ""),
+	char name[STATE_NAME_SIZE];
+	int fd = openat(state->directory, state_file_name(name, state->kind, number, ""),
 			O_RDWR | O_NOFOLLOW | O_CLOEXEC);
 
 	if (fd < 0) {
@@ -200,13 +211,14 @@ static unsigned int move_flows(struct mapping *old, struct mapping *new, unsigne
 static bool rebuild(struct state *state, uint32_t capacity)
 {
 	struct mapping fresh[FLOW_SHARDS] = {0};
-	char name[FILE_NAME_SIZE];
-	char final[FILE_NAME_SIZE];
+	char name[STATE_NAME_SIZE];
+	char final[STATE_NAME_SIZE];
 	unsigned int lost = 0;
 	bool made = true;
 
 	for (unsigned int i = 0; made && i < state->count; i++)
-		made = create(state, &fresh[i], file_name(name, i, ".new"), capacity);
+		made = create(state, &fresh[i], state_file_name(name, state->kind, i, ".new"),
+			      capacity);
 	for (unsigned int i = 0; i < FLOW_SHARDS; i++) {
 		if (made && state->mappings[i].table != NULL)
 			lost += move_flows(&state->mappings[i], fresh, state->count, state->now);
@@ -214,11 +226,12 @@ static bool rebuild(struct state *state, uint32_t capacity)
 	}
 	memcpy(state->mappings, fresh, sizeof(fresh));
 	for (unsigned int i = 0; made && i < FLOW_SHARDS; i++) {
-		file_name(final, i, "");
+		state_file_name(final, state->kind, i, "");
 		if (i >= state->count)
 			unlinkat(state->directory, final, 0);
 		else
-			made = renameat(state->directory, file_name(name, i, ".new"),
+			made = renameat(state->directory,
+					state_file_name(name, state->kind, i, ".new"),
 					state->directory, final) == 0;
 	}
 	if (lost > 0)
@@ -229,7 +242,7 @@ static bool rebuild(struct state *state, uint32_t capacity)
 
 static bool open_tables(struct state *state, uint32_t capacity)
 {
-	char name[FILE_NAME_SIZE];
+	char name[STATE_NAME_SIZE];
 
 	for (unsigned int i = 0; i < FLOW_SHARDS; i++)
 		take_over(state, &state->mappings[i], i);
@@ -237,7 +250,8 @@ static bool open_tables(struct state *state, uint32_t capacity)
 		return rebuild(state, capacity);
 	for (unsigned int i = 0; i < state->count; i++)
 		if (state->mappings[i].table == NULL &&
-		    !create(state, &state->mappings[i], file_name(name, i, ""), capacity))
+		    !create(state, &state->mappings[i], state_file_name(name, state->kind, i, ""),
+			    capacity))
 			return false;
 	return true;
 }
@@ -253,21 +267,22 @@ static bool open_directory(struct state *state, const char **what)
 	if (state->directory < 0)
 		return false;
 	*what = "cannot be written to";
-	state->lock =
-		openat(state->directory, "lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	state->lock = openat(state->directory, kinds[state->kind].lock,
+			     O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (state->lock < 0)
 		return false;
 	*what = "is in use by another knockgw";
 	return flock(state->lock, LOCK_EX | LOCK_NB) == 0;
 }
 
-struct state *state_open(const char *directory, unsigned int count, uint32_t capacity, uint64_t now,
-			 char error[static STATE_ERROR_SIZE])
+struct state *state_open(const char *directory, enum state_kind kind, unsigned int count,
+			 uint32_t capacity, uint64_t now, char error[static STATE_ERROR_SIZE])
 {
 	struct state *state = calloc(1, sizeof(*state));
 	const char *what = "no memory for it";
 
 	if (state != NULL) {
+		state->kind = kind;
 		state->path = directory;
 		state->directory = -1;
 		state->lock = -1;

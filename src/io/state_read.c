@@ -39,7 +39,8 @@ static bool read_whole(struct copy *copy, int fd)
 	return copy->bytes != NULL;
 }
 
-static struct table *attach_copy(int fd, struct copy *copy, uint64_t now, const char **why)
+static struct table *attach_copy(enum state_kind kind, int fd, struct copy *copy, uint64_t now,
+				 const char **why)
 {
 	uint64_t boot = state_boot_number();
 	struct table *table = NULL;
@@ -48,28 +49,30 @@ static struct table *attach_copy(int fd, struct copy *copy, uint64_t now, const 
 		free(copy->bytes);
 		copy->bytes = NULL;
 		if (read_whole(copy, fd))
-			table = state_attach(copy->bytes, copy->size, boot, now, why);
+			table = state_attach(kind, copy->bytes, copy->size, boot, now, why);
 		else
 			*why = strerror(errno);
 	}
 	return table;
 }
 
-bool state_read(const char *directory, uint64_t now,
-		void (*found)(void *context, const struct tuple *tuple, const struct flow *flow,
+bool state_read(const char *directory, enum state_kind kind, uint64_t now,
+		void (*found)(void *context, const struct tuple *tuple, const void *flow,
 			      uint64_t remaining),
 		void *context, char error[static STATE_ERROR_SIZE])
 {
 	for (unsigned int i = 0; i < FLOW_SHARDS; i++) {
+		char name[STATE_NAME_SIZE];
 		char path[4096];
 		const char *why = NULL;
 		struct copy copy = {0};
 
-		snprintf(path, sizeof(path), "%s/flows-%u", directory, i);
+		snprintf(path, sizeof(path), "%s/%s", directory,
+			 state_file_name(name, kind, i, ""));
 		int fd = open(path, O_RDONLY | O_CLOEXEC);
-		if (fd < 0 && errno == ENOENT && i > 0)
+		if (fd < 0 && errno == ENOENT && (i > 0 || kind != STATE_FLOWS))
 			return true;
-		struct table *table = fd >= 0 ? attach_copy(fd, &copy, now, &why) : NULL;
+		struct table *table = fd >= 0 ? attach_copy(kind, fd, &copy, now, &why) : NULL;
 		if (table == NULL)
 			snprintf(error, STATE_ERROR_SIZE, "%.200s: %s", path,
 				 why != NULL ? why : strerror(errno));

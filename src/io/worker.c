@@ -28,13 +28,13 @@ struct worker {
 	 * it is not freed: a hazard pointer. */
 	_Atomic(const struct generation *) used;
 	pthread_t thread;
-	bool running;
 };
 
 struct worker_pool {
 	char name[12];
 	uint16_t first;
 	unsigned int count;
+	unsigned int room;
 	_Atomic bool stopping;
 	_Atomic(const struct generation *) generation;
 	int stop;    /* eventfd: wakes workers that wait when they are to stop */
@@ -163,7 +163,6 @@ static int start_thread(struct worker *worker, unsigned int number)
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (failure != 0)
 		return failure;
-	worker->running = true;
 	snprintf(name, sizeof(name), "%.10s/%u", worker->pool->name, number % 1000);
 	pthread_setname_np(worker->thread, name);
 	return 0;
@@ -177,6 +176,7 @@ static bool start_worker(struct worker_pool *pool, const struct queue_options *o
 	struct queue_options own = *options;
 
 	own.number = (uint16_t)(options->number + number);
+	own.max_length += callbacks->held_max;
 	worker->pool = pool;
 	worker->callbacks = *callbacks;
 	worker->time = moment_now();
@@ -186,17 +186,33 @@ static bool start_worker(struct worker_pool *pool, const struct queue_options *o
 	if (worker->queue == NULL)
 		return false;
 	int failure = start_thread(worker, number);
-	if (failure != 0)
-		snprintf(error, QUEUE_ERROR_SIZE, "cannot start a thread: %s", strerror(failure));
-	return failure == 0;
+	if (failure == 0)
+		return true;
+	snprintf(error, QUEUE_ERROR_SIZE, "cannot start a thread: %s", strerror(failure));
+	queue_close(worker->queue);
+	return false;
+}
+
+bool worker_pool_add(struct worker_pool *pool, const struct queue_options *options,
+		     const struct worker_callbacks *callbacks, char error[static QUEUE_ERROR_SIZE])
+{
+	if (pool->count == pool->room) {
+		snprintf(error, QUEUE_ERROR_SIZE, "no room for another worker");
+		return false;
+	}
+	if (!start_worker(pool, options, pool->count, callbacks, error))
+		return false;
+	pool->count++;
+	return true;
 }
 
 struct worker_pool *worker_pool_start(const char *name, const struct queue_options *options,
-				      unsigned int count, const struct worker_callbacks *callbacks,
+				      unsigned int count, unsigned int room,
+				      const struct worker_callbacks *callbacks,
 				      const struct generation *generation,
 				      char error[static QUEUE_ERROR_SIZE])
 {
-	struct worker_pool *pool = calloc(1, sizeof(*pool) + count * sizeof(pool->workers[0]));
+	struct worker_pool *pool = calloc(1, sizeof(*pool) + room * sizeof(pool->workers[0]));
 
 	if (pool == NULL) {
 		snprintf(error, QUEUE_ERROR_SIZE, "out of memory");
@@ -204,7 +220,7 @@ struct worker_pool *worker_pool_start(const char *name, const struct queue_optio
 	}
 	snprintf(pool->name, sizeof(pool->name), "%s", name);
 	pool->first = options->number;
-	pool->count = count;
+	pool->room = room;
 	atomic_init(&pool->generation, generation);
 	pool->stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	pool->failure = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -212,7 +228,7 @@ struct worker_pool *worker_pool_start(const char *name, const struct queue_optio
 	if (!started)
 		snprintf(error, QUEUE_ERROR_SIZE, "eventfd: %s", strerror(errno));
 	for (unsigned int i = 0; started && i < count; i++)
-		started = start_worker(pool, options, i, &callbacks[i], error);
+		started = worker_pool_add(pool, options, &callbacks[i], error);
 	if (started)
 		return pool;
 	worker_pool_stop(pool);
@@ -241,8 +257,7 @@ void worker_pool_stop(struct worker_pool *pool)
 	if (pool->stop >= 0)
 		raise_event(pool->stop);
 	for (unsigned int i = 0; i < pool->count; i++) {
-		if (pool->workers[i].running)
-			pthread_join(pool->workers[i].thread, NULL);
+		pthread_join(pool->workers[i].thread, NULL);
 		queue_close(pool->workers[i].queue);
 	}
 	if (pool->stop >= 0)

@@ -21,6 +21,7 @@ struct worker_callbacks {
 	 * next, on the clock of worker_time; UINT64_MAX: whenever. */
 	uint64_t (*tick)(void *context, struct worker *worker);
 	void *context;
+	uint32_t held_max; /* packets that may wait for a later verdict, beside others */
 };
 
 struct queue *worker_queue(struct worker *worker);
@@ -39,12 +40,19 @@ uint64_t worker_now(void);
 
 struct worker_pool;
 
-/* Binds count queues from options->number on and starts a thread for each, with callbacks[i].
+/* Binds count queues from options->number on and starts a thread for each, with callbacks[i]. room:
+ * how many there may ever be, with those of worker_pool_add.
  * Returns NULL with one line in error; then no thread runs. */
 struct worker_pool *worker_pool_start(const char *name, const struct queue_options *options,
-				      unsigned int count, const struct worker_callbacks *callbacks,
+				      unsigned int count, unsigned int room,
+				      const struct worker_callbacks *callbacks,
 				      const struct generation *generation,
 				      char error[static QUEUE_ERROR_SIZE]);
+
+/* One more, with the next queue number; options as for worker_pool_start. Returns false with one
+ * line in error; then the others go on. */
+bool worker_pool_add(struct worker_pool *pool, const struct queue_options *options,
+		     const struct worker_callbacks *callbacks, char error[static QUEUE_ERROR_SIZE]);
 
 /* Has all workers go over to another generation and returns when none uses an earlier one any more:
  * within the time that a batch takes. */

@@ -92,7 +92,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		length = make_damaged(&input);
 	else
 		length = take_bytes(&input, memory, input.left <= ROOM ? input.left : ROOM);
-	struct table *table = state_attach(memory, length, boot, NOW, &why);
+	struct table *table = state_attach(STATE_FLOWS, memory, length, boot, NOW, &why);
 	MUST((table == NULL) == (why != NULL));
 	if (table == NULL)
 		return 0;

@@ -122,22 +122,8 @@ def play(show, lab):
     nothing_to_see(show, net.scanner)
 
 
-def tls_server(lab, namespace):
-    """nginx with a certificate for this demonstration, and a count of the bytes that reach it."""
-    folder = lab.folder / "tls"
-    folder.mkdir()
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
-                    "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=demo", "-days", "1",
-                    "-keyout", folder / "key", "-out", folder / "cert"], check=True,
-                   capture_output=True)
-    conf = lab.file("tls.conf", f"""daemon off; pid {folder}/pid; error_log {folder}/log;
-        events {{ }} http {{ access_log off; client_body_temp_path {folder}/b;
-        proxy_temp_path {folder}/p; fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u;
-        scgi_temp_path {folder}/s; server {{ listen 443 ssl; listen [::]:443 ssl;
-        ssl_certificate {folder}/cert; ssl_certificate_key {folder}/key;
-        location / {{ return 200 "a hidden page over TLS"; }} }} }}""")
-    namespace.start(["/usr/sbin/nginx", "-c", conf], stderr=subprocess.DEVNULL)
-    wait_until(lambda: namespace.listens(443), what="nginx on port 443")
+def count_data(namespace):
+    """Counts the segments with data that reach the server."""
     namespace.nft("""table inet count { chain in { type filter hook input priority 0;
         tcp dport 443 tcp flags & psh == psh counter; }; }""")
 
@@ -149,7 +135,8 @@ def segments_with_data(namespace):
 def show_integrity(show, lab):
     """One gateway with integrity mode; the client computes the token itself, as Knock's does."""
     net = TwoGateways(lab)
-    tls_server(lab, net.server)
+    lab.tls_server(net.server, 443, "a hidden page over TLS")
+    count_data(net.server)
     net.laptop.sysctl("net.ipv4.tcp_timestamps", 0)
     protect = Daemon(lab, net.gateway, INTEGRITY).start()
     show.title(f"Integrity mode: the token covers the first {CHECKED} bytes of the client, too")

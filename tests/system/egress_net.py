@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 
-from lab import KNOCKCTL, PYTHON, Daemon, url, wait_until
+from lab import BUILD, KNOCKCTL, PYTHON, Daemon, url, wait_until
 from topology import TwoGateways
 
 SECRET = "a secret between two gateways"
@@ -127,7 +127,7 @@ s.connect((address, port))
 
 ECHO = """
 import socket, sys, threading
-listener = socket.create_server(('', int(sys.argv[1])), reuse_port=False)
+listener = socket.create_server(('', int(sys.argv[1])), **{options})
 {prepare}
 print('ready', flush=True)
 def serve(peer):
@@ -143,8 +143,10 @@ while True:
 """
 
 
-def echo_server(namespace, port=7000, prepare=""):
-    server = namespace.start([PYTHON, "-c", ECHO.format(prepare=prepare), port],
+def echo_server(namespace, port=7000, prepare="", dual=False):
+    """dual: for IPv6, too."""
+    options = "dict(family=socket.AF_INET6, dualstack_ipv6=True)" if dual else "dict()"
+    server = namespace.start([PYTHON, "-c", ECHO.format(prepare=prepare, options=options), port],
                              stdout=subprocess.PIPE, text=True)
     assert server.stdout.readline() == "ready\n"
     return server
@@ -156,3 +158,24 @@ def client(namespace, address, after, before="", prepare="", port=7000, source_p
 
 
 PING = "s.sendall(b'ping'); assert s.recv(4) == b'ping'; print('pong')"
+
+
+def mangle(net, drop, reorder, duplicate):
+    """Spoils the traffic that the NAT forwards, in packets of 1000."""
+    for device in ("in0", "up0"):
+        net.nat.run(["ethtool", "-K", device, "tso", "off", "gso", "off", "gro", "off"])
+    net.egress.run(["ethtool", "-K", "up0", "tso", "off", "gso", "off"])
+    net.gateway.run(["ethtool", "-K", "out0", "tso", "off", "gso", "off"])
+    process = net.nat.start([BUILD / "tests/system/mangle", 7, drop, reorder, duplicate, 100],
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stderr.readline() == "ready\n"
+    for tables in ("iptables", "ip6tables"):
+        net.nat.run([tables, "-A", "FORWARD", "-p", "tcp", "-j", "NFQUEUE", "--queue-num", "7"])
+    return process
+
+
+def mangled(process):
+    """What it did, once it has ended."""
+    process.terminate()
+    return {key: int(value) for key, value in
+            (word.split("=") for word in process.stdout.read().split())}

@@ -213,6 +213,23 @@ class Lab(contextlib.ExitStack):
         wait_until(lambda: namespace.listens(port), what=f"nginx on port {port}")
         return process
 
+    def tls_server(self, namespace, port, text):
+        """A real nginx with a certificate of its own, which answers every request with text."""
+        folder = self.folder / f"tls-{namespace.name}-{port}"
+        folder.mkdir()
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                        "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=lab", "-days", "1",
+                        "-keyout", folder / "key", "-out", folder / "cert"], check=True,
+                       capture_output=True)
+        conf = self.file(f"{folder.name}.conf", f"""daemon off; pid {folder}/pid; error_log {folder}/log;
+            events {{ }} http {{ access_log off; client_body_temp_path {folder}/b;
+            proxy_temp_path {folder}/p; fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u;
+            scgi_temp_path {folder}/s; server {{ listen {port} ssl; listen [::]:{port} ssl;
+            ssl_certificate {folder}/cert; ssl_certificate_key {folder}/key;
+            location / {{ return 200 "{text}"; }} }} }}""")
+        namespace.start(["/usr/sbin/nginx", "-c", conf], stderr=subprocess.DEVNULL)
+        wait_until(lambda: namespace.listens(port), what=f"nginx on port {port}")
+
     def sshd(self, namespace, port):
         """A real sshd. Returns the ssh options with which a client may log in as root."""
         os.makedirs("/run/sshd", exist_ok=True)

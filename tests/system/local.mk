@@ -13,16 +13,19 @@ EXTRA_DIST += \
 	tests/system/kernel.py \
 	tests/system/integrity_net.py \
 	tests/system/knock_client.py \
+	tests/system/knock_server.py \
 	tests/system/lab.py \
 	tests/system/load.py \
 	tests/system/probe.py \
 	tests/system/reload.py \
+	tests/system/splice_net.py \
 	tests/system/syn_flood.py \
 	tests/system/test_balance.py \
 	tests/system/test_closed_port.py \
 	tests/system/test_control.py \
 	tests/system/test_egress.py \
 	tests/system/test_egress_connections.py \
+	tests/system/test_egress_integrity.py \
 	tests/system/raw_client.py \
 	tests/system/test_faults_daemon.py \
 	tests/system/test_faults_ruleset.py \

@@ -8,9 +8,9 @@ import pytest
 from scapy.all import IP, TCP, IPv6, rdpcap
 
 import knock_client
-from egress_net import (SECRET, Net, counter, finish_transfer, get, put_file, start_transfer,
-                        stop_capture)
-from lab import BUILD, KNOCKCTL, PYTHON, Daemon, url, wait_until
+from egress_net import (SECRET, Net, counter, finish_transfer, get, mangle, mangled, put_file,
+                        start_transfer, stop_capture)
+from lab import KNOCKCTL, PYTHON, Daemon, url, wait_until
 from topology import TwoGateways
 
 
@@ -127,20 +127,6 @@ def test_retransmitted_syns_carry_the_same_token_and_timestamp(net, timestamps):
     assert len(net.flows()) == 1
 
 
-def mangle(net, drop, reorder, duplicate):
-    """Spoils the traffic that the NAT forwards, in packets of 1000."""
-    for device in ("in0", "up0"):
-        net.nat.run(["ethtool", "-K", device, "tso", "off", "gso", "off", "gro", "off"])
-    net.egress.run(["ethtool", "-K", "up0", "tso", "off", "gso", "off"])
-    net.gateway.run(["ethtool", "-K", "out0", "tso", "off", "gso", "off"])
-    process = net.nat.start([BUILD / "tests/system/mangle", 7, drop, reorder, duplicate, 100],
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stderr.readline() == "ready\n"
-    for tables in ("iptables", "ip6tables"):
-        net.nat.run([tables, "-A", "FORWARD", "-p", "tcp", "-j", "NFQUEUE", "--queue-num", "7"])
-    return process
-
-
 @pytest.mark.parametrize("family", [0, 1], ids=["IPv4", "IPv6"])
 @pytest.mark.parametrize("direction", ["up", "down"])
 def test_bulk_over_a_bad_network(net, direction, family):
@@ -151,9 +137,8 @@ def test_bulk_over_a_bad_network(net, direction, family):
     sender = net.laptop if direction == "up" else net.server
     assert counter(sender, "TcpExtTCPSackRecovery") > 0
     assert counter(sender, "TcpExtTCPLostRetransmit") >= 0
-    process.terminate()
-    did = dict(word.split("=") for word in process.stdout.read().split())
-    assert int(did["dropped"]) > 50 and int(did["reordered"]) > 50 and int(did["duplicated"]) > 50
+    did = mangled(process)
+    assert did["dropped"] > 50 and did["reordered"] > 50 and did["duplicated"] > 50
 
 
 def bulk_both_ways(net, size=20 << 20, family=0):

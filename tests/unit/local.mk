@@ -22,6 +22,7 @@ check_PROGRAMS += \
 	tests/unit/test-log-line \
 	tests/unit/test-odds \
 	tests/unit/test-packet \
+	tests/unit/test-promise \
 	tests/unit/test-protect \
 	tests/unit/test-queue \
 	tests/unit/test-replay-guard \
@@ -33,6 +34,7 @@ check_PROGRAMS += \
 	tests/unit/test-service \
 	tests/unit/test-siphash \
 	tests/unit/test-slots \
+	tests/unit/test-splice \
 	tests/unit/test-state \
 	tests/unit/test-table \
 	tests/unit/test-token \
@@ -68,6 +70,7 @@ tests_unit_test_limit_SOURCES = tests/unit/test_limit.c
 tests_unit_test_log_line_SOURCES = tests/unit/test_log_line.c
 tests_unit_test_odds_SOURCES = tests/unit/test_odds.c
 tests_unit_test_packet_SOURCES = tests/unit/packet_maker.h tests/unit/test_packet.c
+tests_unit_test_promise_SOURCES = tests/unit/test_promise.c
 tests_unit_test_protect_SOURCES = tests/unit/test_protect.c
 tests_unit_test_queue_SOURCES = tests/unit/test_queue.c
 tests_unit_test_replay_guard_SOURCES = tests/unit/test_replay_guard.c
@@ -81,6 +84,8 @@ tests_unit_test_service_SOURCES = tests/unit/test_service.c
 tests_unit_test_service_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=nettle_md5_compress
 tests_unit_test_siphash_SOURCES = tests/unit/test_siphash.c
 tests_unit_test_slots_SOURCES = tests/unit/test_slots.c
+tests_unit_test_splice_SOURCES = tests/unit/splice_peer.c tests/unit/splice_peer.h \
+	tests/unit/test_splice.c
 tests_unit_test_state_SOURCES = tests/unit/test_state.c
 tests_unit_test_table_SOURCES = tests/unit/test_table.c
 tests_unit_test_token_SOURCES = tests/unit/test_token.c

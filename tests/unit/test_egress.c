@@ -316,6 +316,30 @@ START_TEST(what_is_left_alone)
 }
 END_TEST
 
+/* A destination that has integrity now: its SYNs have their tokens already. What began without goes
+ * on, and what is left of a connection that ended does not touch the next one. */
+START_TEST(destination_of_integrity_mode)
+{
+	struct segment_plan plan = from_client(TCP_SYN, 5, 0);
+
+	give(&plan, VERDICT_VERIFIED, REASON_TOKEN_WRITTEN);
+	uint32_t token = world.segment.sequence;
+	plan = from_server(TCP_SYN | TCP_ACK, 77, token + 1);
+	translates(plan);
+	destination.integrity = 32;
+	translates(from_client(TCP_ACK, 6, 78));
+	plan = from_client(TCP_SYN, 1000, 0);
+	give(&plan, VERDICT_PASS, REASON_NO_DESTINATION);
+	ck_assert(!world.decision.modified);
+	translates(from_client(TCP_RST, 6, 0));
+	give(&plan, VERDICT_PASS, REASON_NO_DESTINATION);
+	ck_assert_uint_eq(table_count(world.flows), 0);
+	plan = from_server(TCP_SYN | TCP_ACK, 99, 1001);
+	give(&plan, VERDICT_PASS, REASON_FLOW_UNKNOWN);
+	destination.integrity = 0;
+}
+END_TEST
+
 START_TEST(full_table)
 {
 	struct segment_plan plan = from_client(TCP_SYN, ISN, 0);
@@ -427,6 +451,7 @@ int main(void)
 
 	tcase_set_timeout(tcase, 120);
 	tcase_add_checked_fixture(tcase, set_up, tear_down);
+	tcase_add_test(tcase, destination_of_integrity_mode);
 	tcase_add_test(tcase, memory_of_a_flow);
 	tcase_add_test(tcase, handshake_and_close);
 	tcase_add_test(tcase, reset_inside_the_window_only);

@@ -8,7 +8,8 @@
 
 #include "support.h"
 
-static const char *const cases[] = {"protect", "balance", "egress-drop", "egress-pass", "both"};
+static const char *const cases[] = {"protect",     "balance",          "egress-drop",
+				    "egress-pass", "egress-integrity", "both"};
 
 /* libconfig wants a file that only its owner may read where secrets stand in it. */
 static struct config *load(const char *name)
@@ -84,6 +85,7 @@ START_TEST(without_queue_statement)
 	struct config *config = load(cases[_i]);
 	struct queue_chain chains[QUEUE_CHAINS_MAX];
 	size_t count = ruleset_queue_chains(config, chains);
+	unsigned int kinds = ruleset_splice_queues(config) > 0 ? 3 : 2;
 	char *text = ruleset_of(config, false);
 	char *native = ruleset_of(config, true);
 
@@ -97,7 +99,7 @@ START_TEST(without_queue_statement)
 		ck_assert_msg(strstr(native, opening) != NULL, "no %s", opening);
 		ck_assert_uint_ge(chains[i].first, config->queue_first);
 		ck_assert_uint_le(chains[i].first + chains[i].count,
-				  config->queue_first + 2U * config->queue_count);
+				  config->queue_first + kinds * config->queue_count);
 	}
 	free(text);
 	free(native);

@@ -35,7 +35,7 @@ static void tear_down(void)
 static struct state *open_state(unsigned int count, uint32_t capacity)
 {
 	char error[STATE_ERROR_SIZE] = "";
-	struct state *state = state_open(folder, count, capacity, NOW, error);
+	struct state *state = state_open(folder, STATE_FLOWS, count, capacity, NOW, error);
 
 	ck_assert_msg(state != NULL, "%s", error);
 	return state;
@@ -124,7 +124,7 @@ START_TEST(two_daemons_do_not_share)
 	char error[STATE_ERROR_SIZE] = "";
 	struct state *state = open_state(1, FLOWS);
 
-	ck_assert_ptr_null(state_open(folder, 1, FLOWS, NOW, error));
+	ck_assert_ptr_null(state_open(folder, STATE_FLOWS, 1, FLOWS, NOW, error));
 	ck_assert_msg(strstr(error, "in use by another knockgw") != NULL, "%s", error);
 	state_close(state);
 	state_close(open_state(1, FLOWS));
@@ -136,11 +136,12 @@ struct seen {
 	uint64_t remaining;
 };
 
-static void count_flow(void *context, const struct tuple *tuple, const struct flow *flow,
+static void count_flow(void *context, const struct tuple *tuple, const void *flow,
 		       uint64_t remaining)
 {
+	const struct flow *found = flow;
 	struct seen *seen = context;
-	struct tuple expected = tuple_number(flow->syn.isn);
+	struct tuple expected = tuple_number(found->syn.isn);
 
 	ck_assert(tuple_equal(tuple, &expected));
 	seen->flows++;
@@ -152,11 +153,11 @@ START_TEST(files_can_be_read_meanwhile)
 	char error[STATE_ERROR_SIZE] = "";
 	struct seen seen = {0};
 
-	ck_assert(!state_read(folder, NOW, count_flow, &seen, error));
+	ck_assert(!state_read(folder, STATE_FLOWS, NOW, count_flow, &seen, error));
 	ck_assert_msg(strstr(error, "flows-0: No such file") != NULL, "%s", error);
 	struct state *state = open_state(3, FLOWS);
 	fill(state, 3);
-	ck_assert(state_read(folder, NOW + 1000, count_flow, &seen, error));
+	ck_assert(state_read(folder, STATE_FLOWS, NOW + 1000, count_flow, &seen, error));
 	ck_assert_uint_eq(seen.flows, FLOWS);
 	ck_assert_uint_eq(seen.remaining, FLOWS * (TIMEOUT - 1000ULL));
 	state_close(state);
