@@ -94,10 +94,11 @@ bool file_is_exposed(const char *path, gid_t group)
 /* libconfig 1.5 names included files as they were written, later versions with the folder. */
 static char *resolve_path(const struct reader *reader, const char *name)
 {
-	size_t length = strlen(reader->folder);
 	char *path;
+	/* Asked for also when memory was too short for the folder's name. */
 	if (!name)
 		return strdup(reader->path);
+	size_t length = strlen(reader->folder);
 	if (name[0] == '/' || (strncmp(name, reader->folder, length) == 0 && name[length] == '/'))
 		return strdup(name);
 	return asprintf(&path, "%s/%s", reader->folder, name) < 0 ? NULL : path;

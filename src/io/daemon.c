@@ -224,6 +224,7 @@ static bool update_backends(struct daemon *daemon, char error[static DAEMON_ERRO
 	if (ruleset_keeper_update(daemon->ruleset, daemon->generation->config, error))
 		return true;
 	log_event(LOG_LEVEL_ERROR, "backends-not-changed", "reason=\"%s\"", error);
+	ruleset_keeper_mend(daemon->ruleset);
 	return false;
 }
 
@@ -387,8 +388,8 @@ static enum ruleset_end end_of_ruleset(const struct daemon *daemon)
 	if (daemon->egress == NULL || egress_role_flows(daemon->egress) == 0)
 		return RULESET_REMOVE;
 	log_event(LOG_LEVEL_WARNING, "ruleset-kept",
-		  "flows=%llu reason=\"translated connections wait for the next start\" "
-		  "to_remove=\"nft delete table inet " RULESET_TABLE "\"",
+		  "flows=%llu reason=\"translated connections wait for the next "
+		  "start\" " RULESET_TO_REMOVE,
 		  (unsigned long long)egress_role_flows(daemon->egress));
 	return RULESET_KEEP_EGRESS;
 }
@@ -451,6 +452,7 @@ static bool go_over(struct daemon *daemon, struct generation *next,
 	}
 	use(daemon, daemon->generation);
 	health_use(daemon->health, daemon->generation->config);
+	ruleset_keeper_mend(daemon->ruleset);
 	if (!had_protect)
 		stop_protect(daemon);
 	if (!had_egress)
@@ -489,16 +491,17 @@ bool daemon_drain(struct daemon *daemon, const char *service_name, const char *b
 static void tell_manager_of_reload(void)
 {
 	struct timespec now;
+	char text[64];
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
-	sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu",
-		   (unsigned long long)now.tv_sec * 1000000 +
-			   (unsigned long long)now.tv_nsec / 1000);
+	snprintf(text, sizeof(text), "RELOADING=1\nMONOTONIC_USEC=%llu",
+		 (unsigned long long)now.tv_sec * 1000000 + (unsigned long long)now.tv_nsec / 1000);
+	sd_notify(0, text);
 }
 
 bool daemon_reload(struct daemon *daemon, char error[static DAEMON_ERROR_SIZE])
 {
-	char quoted[DAEMON_ERROR_SIZE + 64];
+	char text[DAEMON_ERROR_SIZE + 64];
 
 	tell_manager_of_reload();
 	struct generation *next = reload_next(daemon->generation, error);
@@ -513,10 +516,12 @@ bool daemon_reload(struct daemon *daemon, char error[static DAEMON_ERROR_SIZE])
 			  config->service_count, config->egress_count);
 	} else {
 		log_event(LOG_LEVEL_ERROR, "reload-failed", "action=none reason=%s",
-			  log_quote(quoted, sizeof(quoted), error));
+			  log_quote(text, sizeof(text), error));
 	}
-	sd_notifyf(0, "READY=1\nSTATUS=%s%s",
-		   done ? "serving" : "the last reload failed: ", done ? "" : error);
+	/* Not sd_notifyf, which says nothing when memory is short: the manager waits for this. */
+	snprintf(text, sizeof(text), "READY=1\nSTATUS=%s%s",
+		 done ? "serving" : "the last reload failed: ", done ? "" : error);
+	sd_notify(0, text);
 	return done;
 }
 
@@ -554,9 +559,10 @@ bool daemon_run(struct config *config, struct background *background)
 		event_base_dispatch(daemon.base);
 		sd_notify(0, "STOPPING=1");
 	}
+	daemon.failed = daemon.failed || !started;
 	stop(&daemon);
 	generation_free(daemon.generation);
-	log_event(LOG_LEVEL_INFO, "stopped", "status=%d", started && !daemon.failed ? 0 : 1);
+	log_event(LOG_LEVEL_INFO, "stopped", "status=%d", daemon.failed ? 1 : 0);
 	log_close();
-	return started && !daemon.failed;
+	return !daemon.failed;
 }

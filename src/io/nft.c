@@ -13,7 +13,8 @@
 struct nft {
 	struct nft_ctx *context;
 	bool native_queue;
-	char *installed; /* the table that is in the kernel, as text; NULL: none */
+	bool present;    /* there is a table of ours in the kernel */
+	char *installed; /* that table as text; NULL: none, or not known to be whole */
 };
 
 /* libnftables reports a place in the text and marks it with carets: the first line is what matters.
@@ -77,6 +78,16 @@ bool nft_native_queue(const struct nft *nft)
 	return nft->native_queue;
 }
 
+bool nft_present(const struct nft *nft)
+{
+	return nft->present;
+}
+
+bool nft_whole(const struct nft *nft)
+{
+	return nft->installed != NULL;
+}
+
 static void memory_short(char error[static NFT_ERROR_SIZE])
 {
 	snprintf(error, NFT_ERROR_SIZE, "nftables: out of memory");
@@ -128,10 +139,20 @@ static bool replace_table(struct nft *nft, const char *text, char error[static N
 	return done;
 }
 
+/* Where that fails some are empty: what they should ask about stays closed until all is installed
+ * anew. */
+static bool fill_queue_chains(struct nft *nft, const struct queue_chain *chains, size_t count,
+			      char error[static NFT_ERROR_SIZE])
+{
+	if (xt_queue_install(RULESET_TABLE, chains, count, error))
+		return true;
+	set_installed(nft, NULL);
+	return false;
+}
+
 bool nft_install(struct nft *nft, const struct config *config, char error[static NFT_ERROR_SIZE])
 {
 	struct queue_chain chains[QUEUE_CHAINS_MAX];
-	bool first = nft->installed == NULL;
 	char *text = table_text(config, nft->native_queue);
 
 	if (text == NULL) {
@@ -142,15 +163,10 @@ bool nft_install(struct nft *nft, const struct config *config, char error[static
 		free(text);
 		return false;
 	}
+	nft->present = true;
 	set_installed(nft, text);
-	if (nft->native_queue ||
-	    xt_queue_install(RULESET_TABLE, chains, ruleset_queue_chains(config, chains), error))
-		return true;
-	/* In place of another one it stays: its ports are closed, without it they may be open. */
-	char ignored[NFT_ERROR_SIZE];
-	if (first)
-		nft_remove(nft, ignored);
-	return false;
+	return nft->native_queue ||
+	       fill_queue_chains(nft, chains, ruleset_queue_chains(config, chains), error);
 }
 
 /* One transaction from what is installed to text, which is freed in any case. */
@@ -207,7 +223,7 @@ static bool prepare_queue_chains(struct nft *nft, const struct config *config,
 	if (nft->native_queue || missing == 0)
 		return true;
 	return change_to(nft, with_queue_chains(nft->installed, chains, missing), error) &&
-	       xt_queue_install(RULESET_TABLE, chains, missing, error);
+	       fill_queue_chains(nft, chains, missing, error);
 }
 
 bool nft_update(struct nft *nft, const struct config *config, char error[static NFT_ERROR_SIZE])
@@ -221,5 +237,6 @@ bool nft_update(struct nft *nft, const struct config *config, char error[static 
 bool nft_remove(struct nft *nft, char error[static NFT_ERROR_SIZE])
 {
 	set_installed(nft, NULL);
-	return run(nft, REMOVE_TABLE, error);
+	nft->present = !run(nft, REMOVE_TABLE, error);
+	return !nft->present;
 }

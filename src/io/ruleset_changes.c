@@ -363,7 +363,8 @@ static bool write_result(const struct objects *old, const struct objects *new, c
 			write_object(stream, &emptied);
 	}
 	bool written = ferror(stream) == 0;
-	if (fclose(stream) == 0 && written)
+	/* Where fclose is short of memory there is no text, and fclose does not tell. */
+	if (fclose(stream) == 0 && written && *result != NULL)
 		return true;
 	free(*result);
 	*result = NULL;

@@ -127,7 +127,7 @@ struct ruleset_keeper *ruleset_keeper_start(struct event_base *base, const struc
 			return keeper;
 	}
 	log_event(LOG_LEVEL_ERROR, "start-failed", "reason=\"%s\"", error);
-	ruleset_keeper_stop(keeper, RULESET_REMOVE);
+	ruleset_keeper_stop(keeper, RULESET_KEEP);
 	return NULL;
 }
 
@@ -158,12 +158,18 @@ const char *ruleset_keeper_word(const struct ruleset_keeper *keeper)
 	return nft_native_queue(keeper->nft) ? "native" : "xtables";
 }
 
+void ruleset_keeper_mend(struct ruleset_keeper *keeper)
+{
+	if (keeper->nft != NULL && !nft_whole(keeper->nft))
+		restore(keeper);
+}
+
 static bool end_table(struct ruleset_keeper *keeper, enum ruleset_end end,
 		      char error[static NFT_ERROR_SIZE])
 {
 	struct config waiting = *keeper->config;
 
-	if (end == RULESET_KEEP)
+	if (!keeper->installed)
 		return true;
 	if (end == RULESET_REMOVE)
 		return nft_remove(keeper->nft, error);
@@ -177,7 +183,11 @@ void ruleset_keeper_stop(struct ruleset_keeper *keeper, enum ruleset_end end)
 
 	if (keeper == NULL)
 		return;
-	if (keeper->installed && !end_table(keeper, end, error))
+	if (end == RULESET_KEEP && keeper->nft != NULL && nft_present(keeper->nft))
+		log_event(LOG_LEVEL_WARNING, "ruleset-kept",
+			  "reason=\"ports stay closed until knockgw serves "
+			  "again\" " RULESET_TO_REMOVE);
+	if (end != RULESET_KEEP && !end_table(keeper, end, error))
 		log_event(LOG_LEVEL_ERROR, "ruleset-not-removed", "reason=\"%s\"", error);
 	if (keeper->changes != NULL)
 		event_free(keeper->changes);

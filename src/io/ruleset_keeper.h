@@ -9,8 +9,12 @@
 
 #include "config.h"
 #include "nft.h"
+#include "ruleset.h"
 
 struct ruleset_keeper;
+
+/* What log lines about a table that stays say. */
+#define RULESET_TO_REMOVE "to_remove=\"nft delete table inet " RULESET_TABLE "\""
 
 /* Installs the table. config must live until ruleset_keeper_update takes another one. Logs the
  * reason and returns NULL when that fails. */
@@ -20,6 +24,10 @@ struct ruleset_keeper *ruleset_keeper_start(struct event_base *base, const struc
  * backends. Returns false with one line in error; then everything is as before. */
 bool ruleset_keeper_update(struct ruleset_keeper *keeper, const struct config *config,
 			   char error[static NFT_ERROR_SIZE]);
+
+/* After an update that failed: installs the table anew if it is not whole any more, and tries again
+ * until it is. */
+void ruleset_keeper_mend(struct ruleset_keeper *keeper);
 
 /* How packets get to the daemon: "native" queue statements or "xtables" targets; "unmanaged" when
  * the table is not ours. */
@@ -31,7 +39,8 @@ enum ruleset_end {
 	/* Translated connections must wait for the next start, since untranslated segments would
 	 * break them: the egress part stays, which does that with nobody behind its queues. */
 	RULESET_KEEP_EGRESS,
-	/* After a failure: with nobody behind the queues all ports are closed. */
+	/* After a failure, also one of a start: with nobody behind the queues all ports are closed.
+	 */
 	RULESET_KEEP,
 };
 

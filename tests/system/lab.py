@@ -280,12 +280,14 @@ class Daemon:
         user = "" if re.search(r"^\s*user\s*=", config, re.M) else '\nuser = "root";\n'
         self.config = lab.file(f"knockgw-{number}.conf", config + user)
         self.log_path = self.config.with_suffix(".log")
+        self.environment = {}
         self.process = None
 
     def start(self, wait=True):
         with open(self.log_path, "a", encoding="utf-8") as log:
             self.process = self.namespace.start(
-                [self.program, "--foreground", "--config", self.config], stderr=log)
+                [self.program, "--foreground", "--config", self.config], stderr=log,
+                env={**os.environ, **self.environment})
         if wait:
             wait_until(lambda: self._ready() or self.process.poll() is not None,
                        what="knockgw: ready")

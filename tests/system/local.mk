@@ -27,6 +27,9 @@ EXTRA_DIST += \
 	tests/system/test_egress_connections.py \
 	tests/system/test_egress_integrity.py \
 	tests/system/raw_client.py \
+	tests/system/faults.c \
+	tests/system/faults.py \
+	tests/system/test_faults_calls.py \
 	tests/system/test_faults_daemon.py \
 	tests/system/test_faults_ruleset.py \
 	tests/system/test_flowtable.py \

@@ -17,21 +17,18 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(TESTS)}
 class Reloading(Daemon):
     """A daemon that tells when it has reloaded, in the way it tells a service manager."""
 
-    def __init__(self, lab, namespace, config):
-        super().__init__(lab, namespace, config)
+    def __init__(self, lab, namespace, config, program=None):
+        super().__init__(lab, namespace, config, program)
         self.user = self.config.read_text().removeprefix(config)
         self.notifications = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         lab.callback(self.notifications.close)
         path = lab.folder / f"notify-{self.config.stem}"
         self.notifications.bind(str(path))
         self.notifications.settimeout(20)
-        self.notify_path = path
+        self.environment["NOTIFY_SOCKET"] = str(path)
 
     def start(self, wait=True):
-        with open(self.log_path, "a", encoding="utf-8") as log:
-            self.process = self.namespace.start(
-                [self.program, "--foreground", "--config", self.config], stderr=log,
-                env={**os.environ, "NOTIFY_SOCKET": str(self.notify_path)})
+        super().start(wait=False)
         assert self.notification() == ["READY=1"], self.log()
         return self
 
