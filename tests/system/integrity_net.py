@@ -42,7 +42,7 @@ while True:
 class IntegrityNet(Direct):
     """An application on server (or on gateway) that tells what it sees; knockgw on gateway."""
 
-    def __init__(self, lab, config, on_gateway=False):
+    def __init__(self, lab, config, on_gateway=False, program=None):
         super().__init__(lab)
         self.host = self.gateway if on_gateway else self.server
         self.lab = lab
@@ -54,7 +54,7 @@ class IntegrityNet(Direct):
         self.application = self.host.start([PYTHON, "-c", APPLICATION, PORT],
                                            stdout=subprocess.PIPE)
         assert self.seen() == "ready"
-        self.daemon = Daemon(lab, self.gateway, config).start()
+        self.daemon = Daemon(lab, self.gateway, config, program).start()
 
     def raw_command(self, family, payload, address, port):
         address = address or Direct.SERVER[family]

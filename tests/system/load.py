@@ -4,7 +4,8 @@ input ends. Runs in the client's namespace and prints as JSON what became of the
 
     load.py ADDRESS PORT ISN THREADS [SOURCE]
 
-Each connection must be answered with a page; with the ISN "wrong" each must be refused.
+Each connection must be answered with a page; with the ISN "wrong" each must be refused. The times are the
+median and the 99th percentile.
 """
 import collections
 import json
@@ -44,6 +45,7 @@ class Load:
         self.answers = collections.Counter()
         self.stopping = threading.Event()
         self.slow = 0
+        self.seconds = []  # of the successful ones, until the answer was there
 
     def one(self):
         """What became of one connection: the page, or the name of the error."""
@@ -54,7 +56,9 @@ class Load:
                                       source=self.source) as client:
                 self.slow += time.monotonic() - started > SLOW
                 client.sendall(self.request)
-                return read_page(client)
+                page = read_page(client)
+            self.seconds.append(time.monotonic() - started)
+            return page
         except OSError as error:
             self.slow += time.monotonic() - started > SLOW
             return type(error).__name__
@@ -75,7 +79,10 @@ def main():
     load.stopping.set()
     for worker in workers:
         worker.join()
-    json.dump({"answers": load.answers, "slow": load.slow}, sys.stdout)
+    order = sorted(load.seconds) or [0]
+    json.dump({"answers": load.answers, "slow": load.slow,
+               "milliseconds": [1000 * order[len(order) * part // 100] for part in (50, 99)]},
+              sys.stdout)
 
 
 if __name__ == "__main__":

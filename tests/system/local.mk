@@ -18,6 +18,7 @@ EXTRA_DIST += \
 	tests/system/load.py \
 	tests/system/probe.py \
 	tests/system/reload.py \
+	tests/system/segment_flood.py \
 	tests/system/splice_net.py \
 	tests/system/syn_flood.py \
 	tests/system/test_balance.py \
@@ -31,6 +32,8 @@ EXTRA_DIST += \
 	tests/system/faults.py \
 	tests/system/test_faults_calls.py \
 	tests/system/test_faults_daemon.py \
+	tests/system/test_faults_load.py \
+	tests/system/test_faults_memory.py \
 	tests/system/test_faults_ruleset.py \
 	tests/system/test_flowtable.py \
 	tests/system/test_logs.py \
