@@ -218,13 +218,14 @@ static bool same_destination(const struct half *half, const struct destination *
 
 /* Step 3: all N bytes are there, the real SYN goes. */
 static void start_connecting(struct splice_call *call, struct half *half,
-			     const struct destination *destination)
+			     const struct destination *destination, struct splice_result *result)
 {
 	const struct secret *secret;
 	uint16_t hash;
 
 	if (!same_destination(half, destination)) {
 		half_reset_both(call, half, REASON_CONFIGURATION_CHANGED);
+		decide(result, VERDICT_DROP, REASON_CONFIGURATION_CHANGED);
 		return;
 	}
 	secret = &destination->key->secret;
@@ -267,7 +268,7 @@ static void collect(struct splice_call *call, struct half *half,
 	if (segment->payload_length != 0 || !in_order)
 		emit_client_ack(call, half);
 	if (half->flow->stage == SPLICE_COLLECTING && half->collected >= half->required)
-		start_connecting(call, half, destination);
+		start_connecting(call, half, destination, result);
 }
 
 /* Takes over what the client acknowledges of the server's bytes. Returns whether it was more. */
@@ -303,7 +304,7 @@ static void deliver(struct splice_call *call, struct half *half, struct segment 
 		    struct splice_result *result)
 {
 	bool more = note_acknowledgement(half, segment);
-	bool bare = segment->payload_length == 0 && (segment->flags & TCP_FIN) == 0;
+	bool bare = segment->payload_length == 0 && (segment->flags & (TCP_SYN | TCP_FIN)) == 0;
 	bool patient = call->now - half->sent_at < SPLICE_RETRANSMIT_LEAST;
 	bool fresh;
 

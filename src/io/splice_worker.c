@@ -116,6 +116,7 @@ static void log_reason(struct splice_worker *splice, const struct destination *d
 		log_fate(destination, tuple, LOG_LEVEL_WARNING, "given-up", reason);
 		break;
 	case REASON_COLLECT_TIMEOUT:
+	case REASON_CONFIGURATION_CHANGED:
 	case REASON_SERVER_SILENT:
 	case REASON_PROMISE_BROKEN:
 		log_fate(destination, tuple, LOG_LEVEL_INFO, "given-up", reason);

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Fuzz targets. An ordinary build replays their corpora with make check; --enable-fuzzing links them
 # with libFuzzer. A new target fuzz_NAME.c needs a word in FUZZ_TARGETS, its two lines, and a corpus.
-FUZZ_TARGETS = capture config control egress packet protect queue quote state
+FUZZ_TARGETS = capture config control egress packet protect queue quote reassemble splice state
 
 fuzz_programs = \
 	tests/fuzz/fuzz-capture \
@@ -12,6 +12,8 @@ fuzz_programs = \
 	tests/fuzz/fuzz-protect \
 	tests/fuzz/fuzz-queue \
 	tests/fuzz/fuzz-quote \
+	tests/fuzz/fuzz-reassemble \
+	tests/fuzz/fuzz-splice \
 	tests/fuzz/fuzz-state
 
 noinst_LIBRARIES += tests/fuzz/libfuzz.a
@@ -43,6 +45,10 @@ tests_fuzz_fuzz_queue_SOURCES = tests/fuzz/fuzz_queue.c
 tests_fuzz_fuzz_queue_LDADD = $(FUZZ_LIBS)
 tests_fuzz_fuzz_quote_SOURCES = tests/fuzz/fuzz_quote.c
 tests_fuzz_fuzz_quote_LDADD = $(FUZZ_LIBS)
+tests_fuzz_fuzz_reassemble_SOURCES = tests/fuzz/fuzz_reassemble.c
+tests_fuzz_fuzz_reassemble_LDADD = $(FUZZ_LIBS)
+tests_fuzz_fuzz_splice_SOURCES = tests/fuzz/fuzz_splice.c
+tests_fuzz_fuzz_splice_LDADD = $(FUZZ_LIBS)
 tests_fuzz_fuzz_state_SOURCES = tests/fuzz/fuzz_state.c
 tests_fuzz_fuzz_state_LDADD = $(FUZZ_LIBS)
 

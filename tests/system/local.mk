@@ -27,6 +27,8 @@ EXTRA_DIST += \
 	tests/system/test_egress.py \
 	tests/system/test_egress_connections.py \
 	tests/system/test_egress_integrity.py \
+	tests/system/test_egress_integrity_faults.py \
+	tests/system/test_egress_integrity_reload.py \
 	tests/system/raw_client.py \
 	tests/system/faults.c \
 	tests/system/faults.py \

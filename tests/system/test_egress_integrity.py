@@ -6,14 +6,13 @@ carry a hash of their first bytes, in front of a protect gateway with integrity 
       10.0.0.2  10.0.0.1   10.1.0.2  10.1.0.1   10.2.0.2  10.2.0.1   10.3.0.1  10.3.0.2
       fd00::2    fd00::1    fd01::2   fd01::1    fd02::2   fd02::1    fd03::1   fd03::2
 """
-import hashlib
 import json
 
 import pytest
-from scapy.all import IP, TCP, IPv6
+from scapy.all import TCP
 
 import knock_server
-from egress_net import counter, get, mangle, mangled, stop_capture
+from egress_net import get, mangle, mangled, stop_capture
 from lab import KNOCKCTL, PYTHON, wait_until
 from splice_net import HELLO, SECRET, Client, IntegrityNet, N, destination, protect_config
 from topology import TwoGateways

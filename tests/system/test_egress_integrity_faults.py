@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Integrity mode of the egress role when something is wrong: servers that refuse or are silent, clients
+that are silent or send too little, floods, filters, and a daemon that dies. The network is TwoGateways
+in topology.py."""
+import pathlib
+import subprocess
+
+import pytest
+from scapy.all import TCP
+
+from egress_net import get, stop_capture
+from lab import PYTHON, SOURCE, Daemon, wait_until
+from splice_net import HELLO, Client, IntegrityNet, N, egress_config, protect_config
+from topology import TwoGateways
+
+FAMILIES = pytest.mark.parametrize("family", [0, 1], ids=["IPv4", "IPv6"])
+SERVER = TwoGateways.SERVER
+
+
+@pytest.fixture
+def net(lab):
+    return IntegrityNet(lab, options="collect_timeout = 2; connect_timeout = 4;")
+
+
+def half_made(net):
+    return [flow for flow in net.flows()
+            if flow["state"] in ("collecting", "connecting", "delivering", "broken")]
+
+
+def silence_server(net):
+    """What goes to the server is lost behind the NAT."""
+    net.nat.nft("""table inet lossy { chain forward { type filter hook forward priority 0;
+        oifname "up0" tcp dport { 80, 7000 } drop; }; }""")
+
+
+def let_server_speak(net):
+    net.nat.run("nft delete table inet lossy")
+
+
+def waits_for_reset(net, capture):
+    """Whether the client got an RST from the server's side."""
+    return any(packet[TCP].flags.R for packet in stop_capture(capture)
+               if packet[TCP].sport in (80, 7000, 7001))
+
+
+@FAMILIES
+def test_server_refuses(net, family):
+    """A port on which nobody listens, and a secret that the server does not know."""
+    seen = net.lab.capture(net.laptop, "up0")
+    closed = Client(net.laptop, SERVER[family], 7001)
+    assert closed.connected == "open"
+    assert closed.echo() == "ConnectionResetError"
+    assert waits_for_reset(net, seen)
+    net.daemon.stop()
+    net.daemon.config.write_text(net.daemon.config.read_text().replace("first bytes", "others"))
+    net.daemon.start()
+    stranger = Client(net.laptop, SERVER[family])
+    assert stranger.echo() == "ConnectionResetError"
+    assert net.connections() == 0
+    wait_until(lambda: half_made(net) == [], what="the end of the connections")
+    assert net.statistics()["server-refused"] >= 1
+
+
+@FAMILIES
+def test_server_is_silent(net, family):
+    """The SYN is sent again with the same token until connect_timeout, then the client is told."""
+    silence_server(net)
+    wire = net.lab.capture(net.nat, "in0", "tcp or ip6")
+    client = Client(net.laptop, SERVER[family])
+    assert client.echo() in ("ConnectionResetError", "TimeoutError")
+    syns = [packet for packet in stop_capture(wire) if TCP in packet and packet[TCP].flags == "S"]
+    assert len(syns) >= 2
+    assert len({(packet[TCP].seq, str(packet[TCP].options)) for packet in syns}) == 1
+    assert 3 < syns[-1].time - syns[0].time + 2 < 6
+    assert net.daemon.wait_event(event="given-up", reason="server-silent")
+    assert half_made(net) == []
+    let_server_speak(net)
+    assert Client(net.laptop, SERVER[family]).echo() == HELLO
+
+
+@FAMILIES
+@pytest.mark.parametrize("first", [0, 1, N - 1])
+def test_client_that_sends_too_little_is_reset(net, family, first):
+    wire = net.lab.capture(net.nat, "in0", "tcp or ip6")
+    client = Client(net.laptop, SERVER[family])
+    assert client.connected == "open"
+    if first > 0:
+        assert client.send(HELLO[:first]) == "sent"
+    assert client.receive(1) == "ConnectionResetError"
+    assert net.daemon.wait_event(event="given-up", reason="collect-timeout")
+    assert half_made(net) == []
+    assert not any(TCP in packet for packet in stop_capture(wire))
+
+
+def test_client_that_takes_its_time(net):
+    """Bytes one by one within collect_timeout are as good as all at once."""
+    client = Client(net.laptop, SERVER[0])
+    for byte in HELLO:
+        assert client.send(bytes([byte])) == "sent"
+    assert client.receive(len(HELLO)) == HELLO
+
+
+def test_client_that_closes_early(net):
+    wire = net.lab.capture(net.nat, "in0", "tcp")
+    client = Client(net.laptop, SERVER[0])
+    assert client.send(HELLO[:5]) == "sent"
+    client.abort()
+    wait_until(lambda: half_made(net) == [], what="the end of the connection")
+    assert list(stop_capture(wire)) == []
+    assert net.statistics()["client-gone"] >= 1
+
+
+@pytest.mark.parametrize("first", [0, 5])
+def test_plain_attempt_if_told_to(lab, first):
+    """A server with integrity = 0 is reached after collect_timeout, also by a client that waits for
+    the server to speak first."""
+    net = IntegrityNet(lab, integrity=0,
+                       options='collect_timeout = 1; on_timeout = "plain"; timestamps = true;')
+    client = Client(net.laptop, SERVER[0])
+    if first > 0:
+        assert client.send(HELLO[:first]) == "sent"
+        assert client.receive(first) == HELLO[:first]
+    else:
+        wait_until(lambda: net.connections() == 1, what="a connection at the server")
+    assert client.echo() == HELLO
+    # With integrity at the server such an attempt gets nothing.
+    net.protect.stop()
+    Daemon(lab, net.gateway, protect_config()).start()
+    client = Client(net.laptop, SERVER[0])
+    assert client.receive(1) == "ConnectionResetError"
+
+
+def test_filter_that_forbids_the_connection(net):
+    """What the administrator's own rules refuse is refused, whoever answered the handshake."""
+    net.egress.nft("""table inet filter { chain forward { type filter hook forward priority 0;
+        tcp dport 7000 reject with tcp reset; }; }""")
+    wire = net.lab.capture(net.nat, "in0", "tcp")
+    client = Client(net.laptop, SERVER[0])
+    assert client.echo() == "ConnectionResetError"
+    assert half_made(net) == []
+    assert list(stop_capture(wire)) == []
+    assert get(net.laptop, SERVER[0]) == "a hidden page"
+
+
+def test_restart_with_connections_in_all_stages(net):
+    """Those that are joined live on; those that are not are reset on both sides."""
+    joined = [Client(net.laptop, server) for server in SERVER]
+    assert [client.echo() for client in joined] == [HELLO, HELLO]
+    collecting = Client(net.laptop, SERVER[0])
+    assert collecting.send(HELLO[:10]) == "sent"
+    silence_server(net)
+    connecting = Client(net.laptop, SERVER[1])
+    assert connecting.send(HELLO) == "sent"
+    wait_until(lambda: {flow["state"] for flow in half_made(net)} == {"collecting", "connecting"},
+               what="half-made connections")
+    net.daemon.kill()
+    let_server_speak(net)
+    net.daemon.start()
+    for client in (collecting, connecting):
+        assert client.receive(1) == "ConnectionResetError"
+    for client in joined:
+        assert client.echo(HELLO * 500) == HELLO * 500
+    # What is left of them answers whatever may still come.
+    assert {flow["state"] for flow in half_made(net)} == {"broken"}
+    assert net.connections() == 2
+    assert Client(net.laptop, SERVER[0]).echo() == HELLO
+
+
+TRANSFER = """
+import hashlib, os, socket, sys, threading
+size = int(sys.argv[3])
+data = os.urandom(1 << 20) * (size >> 20)
+s = socket.create_connection((sys.argv[1], int(sys.argv[2])), 60)
+threading.Thread(target=s.sendall, args=(data,), daemon=True).start()
+received, said = 0, 0
+digest = hashlib.sha256()
+while received < size:
+    part = s.recv(65536)
+    assert part, received
+    digest.update(part)
+    received += len(part)
+    if received * 10 // size > said:
+        said = received * 10 // size
+        print(said, flush=True)
+assert digest.digest() == hashlib.sha256(data).digest()
+print('same', flush=True)
+"""
+
+
+@FAMILIES
+def test_transfer_survives_kill(net, family):
+    client = net.laptop.start([PYTHON, "-c", TRANSFER, SERVER[family], 7000, 60 << 20],
+                              stdout=subprocess.PIPE, text=True)
+    assert client.stdout.readline() == "1\n"
+    for _ in range(3):
+        net.daemon.kill()
+        net.daemon.start()
+    said = client.stdout.read()
+    assert said.endswith("same\n")
+    assert client.wait(timeout=60) == 0
+
+
+def test_stopped_daemon_leaves_joined_connections_to_another_number_of_workers(net):
+    clients = [Client(net.laptop, server) for server in SERVER * 4]
+    assert all(client.echo() == HELLO for client in clients)
+    net.daemon.stop()
+    assert net.daemon.events(event="ruleset-kept")
+    Daemon(net.lab, net.egress, egress_config(net.lab, queues=3)).start()
+    assert all(client.echo() == HELLO for client in clients)
+    assert Client(net.laptop, SERVER[1]).echo() == HELLO
+
+
+def resident(daemon):
+    """Memory in kB."""
+    for line in pathlib.Path(f"/proc/{daemon.process.pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS"):
+            return int(line.split()[1])
+    raise AssertionError("no VmRSS")
+
+
+def test_flood_of_syns_from_inside(net):
+    """One host sends SYNs and nothing else: others still connect, and everything is forgotten in
+    time. A second flood takes no more memory than the first."""
+    # The client's kernel knows nothing of these connections and would reset them.
+    net.laptop.nft("""table inet quiet { chain out { type filter hook output priority 0;
+        ip saddr 10.0.0.66 tcp flags & rst == rst drop; }; }""")
+    net.laptop.address("up0", "10.0.0.66/24")
+    sizes = []
+    for _ in range(3):
+        flood = net.laptop.start([PYTHON, SOURCE / "tests/system/syn_flood.py", "10.0.0.66",
+                                  SERVER[0], 80, 6000, 100])
+        net.daemon.wait_event(event="refused", reason="table-full")
+        assert 0 < len(half_made(net)) <= 1024
+        assert Client(net.laptop, SERVER[0], source="10.0.0.2").echo() == HELLO
+        assert Client(net.laptop, SERVER[1]).echo() == HELLO
+        assert get(net.egress, SERVER[0]) == "a hidden page"
+        assert flood.wait(timeout=60) == 0
+        wait_until(lambda: half_made(net) == [], what="the end of all half-made connections")
+        sizes.append(resident(net.daemon))
+    assert sizes[2] - sizes[0] < 4096, sizes
+    assert len(net.daemon.events(event="refused", reason="table-full")) > 0
+
+
+def test_full_table_leaves_joined_connections_alone(net):
+    """Half-made ones from many hosts take all the room there is: what is joined goes on, and when
+    they have timed out there is room again."""
+    joined = Client(net.laptop, SERVER[0])
+    assert joined.echo() == HELLO
+    net.laptop.nft("""table inet quiet { chain out { type filter hook output priority 0;
+        ip saddr 10.0.0.128/25 tcp flags & rst == rst drop; }; }""")
+    hosts = [f"10.0.0.{host}" for host in range(129, 149)]
+    net.laptop.address("up0", *(f"{host}/24" for host in hosts))
+    floods = [net.laptop.start([PYTHON, SOURCE / "tests/system/syn_flood.py", host, SERVER[0], 80,
+                                300, 100]) for host in hosts]
+    assert all(flood.wait(timeout=100) == 0 for flood in floods)
+    assert net.statistics()["table-full"] > 0
+    assert joined.echo(HELLO * 500) == HELLO * 500
+    # Its SYN is sent again until there is room.
+    assert Client(net.laptop, SERVER[1]).echo() == HELLO
