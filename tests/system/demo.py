@@ -24,6 +24,11 @@ EGRESS = f"""egress = (
     secret = "{SECRET}"; }}
 );
 """
+EGRESS_INTEGRITY = f"""egress = (
+  {{ name = "tls"; destination = [ "10.3.0.2", "fd03::2" ]; port = 443; secret = "{SECRET}";
+    integrity = {CHECKED}; }}
+);
+"""
 PICTURE = """
     laptop ------ egress gateway ------ NAT ------ protect gateway ------ server
     curl, ssh     knockgw                          knockgw     |          nginx :80, sshd :22
@@ -132,8 +137,13 @@ def segments_with_data(namespace):
     return int(namespace.run("nft list table inet count").stdout.split("packets ")[1].split()[0])
 
 
+def curl_over_tls(namespace, page):
+    return namespace.run(["curl", "-sS", "-k", "-m", "10", page], check=False).stdout
+
+
 def show_integrity(show, lab):
-    """One gateway with integrity mode; the client computes the token itself, as Knock's does."""
+    """A gateway with integrity mode: first a client that computes the token itself, as Knock's does,
+    then an egress gateway that does it for curl."""
     net = TwoGateways(lab)
     lab.tls_server(net.server, 443, "a hidden page over TLS")
     count_data(net.server)
@@ -153,6 +163,18 @@ def show_integrity(show, lab):
         said = net.laptop.run(command, env=environment).stdout
         show.expect(f"the same TLS client, untouched: {said}", said == "a hidden page over TLS")
     show.text(protect.log())
+    state = f'state_directory = "{lab.folder}/state";\n'
+    net.laptop.sysctl("net.ipv4.tcp_timestamps", 1)
+    Daemon(lab, net.egress, EGRESS_INTEGRITY + state).start()
+    show.title("With knockgw on the egress gateway any TLS client will do")
+    show.text(EGRESS_INTEGRITY.replace(SECRET, SECRET[:10] + "..."))
+    for address in TwoGateways.SERVER:
+        page = url(address).replace("http:", "https:")
+        for _ in range(2):
+            said = curl_over_tls(net.laptop, page)
+            show.expect(f"laptop$ curl -k {page}: {said}", said == "a hidden page over TLS")
+    print("  egress$ knockctl flows")
+    show.text(net.egress.run([KNOCKCTL, "flows", "--state-directory", lab.folder / "state"]).stdout)
 
 
 def main():
