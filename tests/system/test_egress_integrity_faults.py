@@ -142,8 +142,9 @@ def test_filter_that_forbids_the_connection(net):
     assert get(net.laptop, SERVER[0]) == "a hidden page"
 
 
-def test_restart_with_connections_in_all_stages(net):
+def test_restart_with_connections_in_all_stages(lab):
     """Those that are joined live on; those that are not are reset on both sides."""
+    net = IntegrityNet(lab, options="collect_timeout = 60;")
     joined = [Client(net.laptop, server) for server in SERVER]
     assert [client.echo() for client in joined] == [HELLO, HELLO]
     collecting = Client(net.laptop, SERVER[0])
@@ -200,7 +201,8 @@ def test_transfer_survives_kill(net, family):
     assert client.wait(timeout=60) == 0
 
 
-def test_stopped_daemon_leaves_joined_connections_to_another_number_of_workers(net):
+def test_stopped_daemon_leaves_joined_connections_to_another_number_of_workers(lab):
+    net = IntegrityNet(lab, options="collect_timeout = 60;")
     clients = [Client(net.laptop, server) for server in SERVER * 4]
     assert all(client.echo() == HELLO for client in clients)
     net.daemon.stop()
@@ -218,18 +220,21 @@ def resident(daemon):
     raise AssertionError("no VmRSS")
 
 
-def test_flood_of_syns_from_inside(net):
+def test_flood_of_syns_from_inside(lab):
     """One host sends SYNs and nothing else: others still connect, and everything is forgotten in
     time. A second flood takes no more memory than the first."""
+    net = IntegrityNet(lab, options="collect_timeout = 5;")
     # The client's kernel knows nothing of these connections and would reset them.
     net.laptop.nft("""table inet quiet { chain out { type filter hook output priority 0;
         ip saddr 10.0.0.66 tcp flags & rst == rst drop; }; }""")
     net.laptop.address("up0", "10.0.0.66/24")
     sizes = []
     for _ in range(3):
+        seen = len(net.daemon.events(event="refused", reason="table-full"))
         flood = net.laptop.start([PYTHON, SOURCE / "tests/system/syn_flood.py", "10.0.0.66",
                                   SERVER[0], 80, 6000, 100])
-        net.daemon.wait_event(event="refused", reason="table-full")
+        wait_until(lambda seen=seen: len(net.daemon.events(
+            event="refused", reason="table-full")) > seen, what="a full table")
         assert 0 < len(half_made(net)) <= 1024
         assert Client(net.laptop, SERVER[0], source="10.0.0.2").echo() == HELLO
         assert Client(net.laptop, SERVER[1]).echo() == HELLO
