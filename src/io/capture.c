@@ -76,11 +76,10 @@ void capture_close(struct capture *capture)
 	free(capture);
 }
 
-/* Offset of the IP header behind an Ethernet header with any VLAN tags, or 0. */
-static size_t skip_ethernet(const uint8_t *bytes, size_t length)
+/* Offset of the IP header behind an ether type at type and any VLAN tags, or 0. Both Ethernet and
+ * cooked captures have tags there: libpcap puts in those that the kernel has taken off. */
+static size_t skip_tags(const uint8_t *bytes, size_t length, size_t type)
 {
-	size_t type = 12;
-
 	while (type + 2 <= length) {
 		uint16_t value = load16(bytes + type);
 		if (value == ETHERTYPE_IPV4 || value == ETHERTYPE_IPV6)
@@ -92,13 +91,17 @@ static size_t skip_ethernet(const uint8_t *bytes, size_t length)
 	return 0;
 }
 
-/* Offset of the IP header behind a cooked header whose protocol field is at type, or 0. */
-static size_t skip_cooked(const uint8_t *bytes, size_t length, size_t type, size_t header)
+/* The same for version 2 of the cooked header, which begins with the protocol. */
+static size_t skip_cooked2(const uint8_t *bytes, size_t length)
 {
-	if (length < header)
+	enum { HEADER = 20, TAG_CONTROL = 2 };
+
+	if (length < HEADER)
 		return 0;
-	uint16_t value = load16(bytes + type);
-	return value == ETHERTYPE_IPV4 || value == ETHERTYPE_IPV6 ? header : 0;
+	uint16_t value = load16(bytes);
+	if (value == ETHERTYPE_VLAN || value == ETHERTYPE_QINQ)
+		return skip_tags(bytes, length, HEADER + TAG_CONTROL);
+	return value == ETHERTYPE_IPV4 || value == ETHERTYPE_IPV6 ? HEADER : 0;
 }
 
 /* Returns false when the frame carries no IP packet. */
@@ -107,13 +110,13 @@ static bool find_packet(const struct capture *capture, const uint8_t *bytes, siz
 {
 	switch (capture->link_type) {
 	case DLT_EN10MB:
-		*offset = skip_ethernet(bytes, length);
+		*offset = skip_tags(bytes, length, 12);
 		return *offset > 0;
 	case DLT_LINUX_SLL:
-		*offset = skip_cooked(bytes, length, 14, 16);
+		*offset = skip_tags(bytes, length, 14);
 		return *offset > 0;
 	case DLT_LINUX_SLL2:
-		*offset = skip_cooked(bytes, length, 0, 20);
+		*offset = skip_cooked2(bytes, length);
 		return *offset > 0;
 	case DLT_NULL:
 	case DLT_LOOP:

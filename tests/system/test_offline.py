@@ -3,6 +3,7 @@
 
 The network is that of topology.Direct: client, gateway with knockgw, server."""
 import json
+import struct
 import subprocess
 
 import pytest
@@ -62,6 +63,98 @@ def test_replay_agrees_with_the_daemon(lab, device):
     assert {line["mode"] for line in lines} == {"auth", "integrity"}
     assert set(lines[0]) == {"time", "src", "sport", "dst", "dport", "kind", "service", "key",
                              "mode", "verdict", "reason"}
+
+
+def packets_of(address, source, right):
+    """A client whose first bytes are right, in packets without a link layer."""
+    from scapy.all import IP, TCP, IPv6
+    ip = (IPv6 if ":" in address else IP)(src=source, dst=address)
+    isn = knock_client.token(KNOCKCTL, SECRET, address, PORT, RIGHT[:N])
+    isn = isn if right else isn ^ 0x10000
+    ports = {"sport": 40000, "dport": PORT}
+    return [bytes(ip / TCP(flags="S", seq=isn, **ports)),
+            bytes(ip / TCP(flags="PA", seq=(isn + 1) % 2**32, ack=7, **ports) / RIGHT)]
+
+
+def ether_type(packet):
+    return b"\x86\xdd" if packet[0] >> 4 == 6 else b"\x08\x00"
+
+
+def family_of(packet):
+    return 10 if packet[0] >> 4 == 6 else 2
+
+
+# Number of the link type, and what stands before a packet.
+LINKS = {
+    "Ethernet": (1, lambda packet: bytes(12) + ether_type(packet)),
+    "VLAN": (1, lambda packet: bytes(12) + b"\x81\x00\x00\x05" + ether_type(packet)),
+    "VLAN in VLAN": (1, lambda packet: bytes(12) + b"\x88\xa8\x00\x05\x81\x00\x00\x06" +
+                     ether_type(packet)),
+    "raw IP": (101, lambda packet: b""),
+    "cooked": (113, lambda packet: bytes(14) + ether_type(packet)),
+    "cooked, VLAN": (113, lambda packet: bytes(14) + b"\x81\x00\x00\x05" + ether_type(packet)),
+    "cooked 2": (276, lambda packet: ether_type(packet) + bytes(18)),
+    "cooked 2, VLAN": (276, lambda packet: b"\x81\x00" + bytes(18) + b"\x00\x05" +
+                       ether_type(packet)),
+    "loopback": (0, lambda packet: struct.pack("<I", family_of(packet))),
+}
+
+
+def write_pcap(path, link_type, frames, order="<", magic=0xa1b2c3d4):
+    with open(path, "wb") as file:
+        file.write(struct.pack(order + "IHHiIII", magic, 2, 4, 0, 0, 65535, link_type))
+        for number, frame in enumerate(frames):
+            file.write(struct.pack(order + "IIII", 1000 + number, 5, len(frame), len(frame)) + frame)
+
+
+def pcapng_block(order, kind, body):
+    body += bytes(-len(body) % 4)
+    size = struct.pack(order + "I", len(body) + 12)
+    return struct.pack(order + "I", kind) + size + body + size
+
+
+def write_pcapng(path, link_type, frames, order="<"):
+    section = struct.pack(order + "IHHq", 0x1a2b3c4d, 1, 0, -1)
+    blocks = [pcapng_block(order, 0x0a0d0d0a, section),
+              pcapng_block(order, 1, struct.pack(order + "HHI", link_type, 0, 65535))]
+    blocks += [pcapng_block(order, 6, struct.pack(order + "IIIII", 0, 0, 1000 + number, len(frame),
+                                                  len(frame)) + frame)
+               for number, frame in enumerate(frames)]
+    path.write_bytes(b"".join(blocks))
+
+
+FORMATS = {
+    "pcap": write_pcap,
+    "pcap big-endian": lambda *about: write_pcap(*about, order=">"),
+    "pcap nanoseconds": lambda *about: write_pcap(*about, magic=0xa1b23c4d),
+    "pcapng": write_pcapng,
+    "pcapng big-endian": lambda *about: write_pcapng(*about, order=">"),
+}
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("link", LINKS)
+def test_formats_of_captures(lab, link, format):
+    """Connections of both families whose packets are spread over two files; one is refused."""
+    link_type, header = LINKS[link]
+    clients = [packets_of("10.3.0.2", "10.2.0.2", True), packets_of("fd03::2", "fd02::2", True),
+               packets_of("fd03::2", "fd02::3", False)]
+    paths = [lab.folder / "first", lab.folder / "second"]
+    for number, path in enumerate(paths):
+        frames = [header(packets[number]) + packets[number] for packets in clients]
+        # What is no IP packet, or too short to tell, is passed over.
+        frames[1:1] = [header(clients[0][0])[:-1] + b"\x06", b"\x00"] if link_type == 1 else []
+        FORMATS[format](path, link_type, frames)
+        path.chmod(0o644)
+    config = lab.file("replay.conf", f"""services = ( {{ name = "a"; integrity = {N};
+        address = [ "10.3.0.2", "fd03::2" ]; port = {PORT}; secret = "{SECRET}"; }} );""", 0o644)
+    found = replay("--config", config, "--summary", *paths)
+    assert json.loads(found.stdout) == {"connections": 3, "opened": 2, "pending": 0,
+                                        "refused_syn": 1, "refused_data": 0}, found
+    reasons = [json.loads(line)["reason"] for line in
+               replay("--config", config, *paths).stdout.splitlines()]
+    assert reasons == ["token-valid", "token-valid", "token-wrong", "payload-valid",
+                       "payload-valid", "no-connection"]
 
 
 @pytest.mark.parametrize("content,words", [
