@@ -20,6 +20,7 @@ static const struct {
 	{"reload", reload_main, "Have the daemon read its configuration again"},
 	{"drain", drain_main, "Send no new connections to a backend"},
 	{"undrain", undrain_main, "Send new connections to a drained backend again"},
+	{"kick", kick_main, "End established connections of a service"},
 	{"monitor", monitor_main, "Show events as they happen"},
 	{"token", token_main, "Print the initial sequence number that a secret makes"},
 	{"genkey", genkey_main, "Print a fresh random secret"},

@@ -132,6 +132,8 @@ libknockgw_io_a_SOURCES = \
 	src/io/inject.h \
 	src/io/interfaces.c \
 	src/io/interfaces.h \
+	src/io/kick.c \
+	src/io/kick.h \
 	src/io/local_socket.c \
 	src/io/local_socket.h \
 	src/io/log.c \
@@ -214,6 +216,7 @@ knockctl_SOURCES = \
 	src/cli/drain.c \
 	src/cli/flows.c \
 	src/cli/genkey.c \
+	src/cli/kick.c \
 	src/cli/monitor.c \
 	src/cli/print_json.c \
 	src/cli/print_json.h \

@@ -19,6 +19,7 @@ int backends_main(int argc, char **argv);
 int stats_main(int argc, char **argv);
 int monitor_main(int argc, char **argv);
 int reload_main(int argc, char **argv);
+int kick_main(int argc, char **argv);
 int drain_main(int argc, char **argv);
 int undrain_main(int argc, char **argv);
 

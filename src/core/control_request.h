@@ -8,14 +8,15 @@
 
 /* The commands: word, fewest and most arguments, and what these are. */
 /*        name      word       least most  arguments */
-#define CONTROL_COMMAND_TABLE(X)                       \
-	X(STATUS, "status", 0, 0, "")                  \
-	X(SERVICES, "services", 0, 0, "")              \
-	X(BACKENDS, "backends", 0, 0, "")              \
-	X(STATS, "stats", 0, 0, "")                    \
-	X(RELOAD, "reload", 0, 0, "")                  \
-	X(DRAIN, "drain", 2, 2, "SERVICE BACKEND")     \
-	X(UNDRAIN, "undrain", 2, 2, "SERVICE BACKEND") \
+#define CONTROL_COMMAND_TABLE(X)                             \
+	X(STATUS, "status", 0, 0, "")                        \
+	X(SERVICES, "services", 0, 0, "")                    \
+	X(BACKENDS, "backends", 0, 0, "")                    \
+	X(STATS, "stats", 0, 0, "")                          \
+	X(RELOAD, "reload", 0, 0, "")                        \
+	X(DRAIN, "drain", 2, 2, "SERVICE BACKEND")           \
+	X(UNDRAIN, "undrain", 2, 2, "SERVICE BACKEND")       \
+	X(KICK, "kick", 1, 8, "SERVICE [CLIENT|BACKEND...]") \
 	X(MONITOR, "monitor", 0, 1, "[error|warning|info|debug]")
 
 enum control_command {
@@ -28,7 +29,7 @@ enum control_command {
 enum {
 	CONTROL_LINE_SIZE = 512, /* of a request, its newline included */
 	CONTROL_WORD_SIZE = 128,
-	CONTROL_ARGUMENTS = 2,
+	CONTROL_ARGUMENTS = 8,
 	CONTROL_ERROR_SIZE = 256,
 };
 

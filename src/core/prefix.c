@@ -1,6 +1,40 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "prefix.h"
 
+#include <stdlib.h>
+
+enum { PREFIX_TEXT_SIZE = 64 };
+
+static bool parse_length(const char *text, uint8_t family, uint8_t *length)
+{
+	size_t digits = strspn(text, "0123456789");
+
+	if (digits == 0 || digits > 3 || text[digits] != '\0' || (digits > 1 && text[0] == '0'))
+		return false;
+	unsigned long value = strtoul(text, NULL, 10);
+	if (value > 8 * family_address_length(family))
+		return false;
+	*length = (uint8_t)value;
+	return true;
+}
+
+bool prefix_parse(struct prefix *prefix, const char *text)
+{
+	char address[PREFIX_TEXT_SIZE];
+	const char *slash = strchr(text, '/');
+	size_t length = slash != NULL ? (size_t)(slash - text) : strlen(text);
+
+	if (length >= sizeof(address))
+		return false;
+	memcpy(address, text, length);
+	address[length] = '\0';
+	*prefix = (struct prefix){0};
+	if (!endpoint_parse_address(&prefix->base, address))
+		return false;
+	prefix->length = (uint8_t)(8 * family_address_length(prefix->base.family));
+	return slash == NULL || parse_length(slash + 1, prefix->base.family, &prefix->length);
+}
+
 bool prefix_holds_address(const struct prefix *prefix, const struct endpoint *endpoint)
 {
 	size_t bytes = prefix->length / 8;

@@ -14,6 +14,11 @@ struct prefix {
 	uint8_t length;       /* in bits, at most 32 or 128 */
 };
 
+/* Takes "address" or "address/length", with port 0; host bits stay. Returns false when it is
+ * neither.
+ */
+bool prefix_parse(struct prefix *prefix, const char *text);
+
 /* Whether it is a single address. */
 static inline bool prefix_is_address(const struct prefix *prefix)
 {

@@ -65,4 +65,8 @@ char *endpoint_format_address(const struct endpoint *endpoint,
 /* Reads a numeric IPv4 or IPv6 address into endpoint (port 0). Returns false when it is neither. */
 bool endpoint_parse_address(struct endpoint *endpoint, const char *text);
 
+/* Reads ADDRESS, ADDRESS:PORT or, for IPv6, [ADDRESS]:PORT; without a port it is 0. Returns false
+ * when it is none of them. */
+bool endpoint_parse(struct endpoint *endpoint, const char *text);
+
 #endif

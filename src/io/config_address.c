@@ -5,8 +5,6 @@
 
 #include "config_reader.h"
 
-enum { PREFIX_TEXT_SIZE = 64 };
-
 static const uint8_t mapped_prefix[12] = {[10] = 0xff, [11] = 0xff}; /* ::ffff:0:0/96, RFC 4291 */
 
 static bool address_is_zero(const struct endpoint *endpoint)
@@ -41,35 +39,6 @@ static const char *unusable_kind(const struct prefix *prefix)
 	return NULL;
 }
 
-static bool parse_prefix_length(const char *text, uint8_t family, uint8_t *length)
-{
-	size_t digits = strspn(text, "0123456789");
-	if (digits == 0 || digits > 3 || text[digits] != '\0' || (digits > 1 && text[0] == '0'))
-		return false;
-	unsigned long value = strtoul(text, NULL, 10);
-	if (value > 8 * family_address_length(family))
-		return false;
-	*length = (uint8_t)value;
-	return true;
-}
-
-/* Takes "address" or "address/length"; host bits stay. */
-static bool parse_prefix(struct prefix *prefix, const char *text)
-{
-	char address[PREFIX_TEXT_SIZE];
-	const char *slash = strchr(text, '/');
-	size_t length = slash ? (size_t)(slash - text) : strlen(text);
-	if (length >= sizeof(address))
-		return false;
-	memcpy(address, text, length);
-	address[length] = '\0';
-	*prefix = (struct prefix){0};
-	if (!endpoint_parse_address(&prefix->base, address))
-		return false;
-	prefix->length = (uint8_t)(8 * family_address_length(prefix->base.family));
-	return !slash || parse_prefix_length(slash + 1, prefix->base.family, &prefix->length);
-}
-
 static bool read_prefix(struct reader *reader, const config_setting_t *setting, bool prefixes,
 			struct prefix *prefix)
 {
@@ -83,7 +52,7 @@ static bool read_prefix(struct reader *reader, const config_setting_t *setting, 
 			     FOUND_LIMIT, text);
 		return false;
 	}
-	if ((!prefixes && strchr(text, '/')) || !parse_prefix(prefix, text)) {
+	if ((!prefixes && strchr(text, '/')) || !prefix_parse(prefix, text)) {
 		reader_error(reader, setting, "found \"%.*s\", expected %s", FOUND_LIMIT, text,
 			     expected);
 		return false;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Finds what a command names. */
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "config.h"
@@ -12,31 +12,6 @@ static struct service_config *find_service(struct config *config, const char *na
 		    strcmp(config->services[i].service.name, name) == 0)
 			return &config->services[i];
 	return NULL;
-}
-
-/* ADDRESS, ADDRESS:PORT or, for IPv6, [ADDRESS]:PORT; without a port it is 0. */
-static bool parse_endpoint(const char *text, struct endpoint *endpoint)
-{
-	char address[ENDPOINT_TEXT_SIZE];
-	const char *colon = strrchr(text, ':');
-	bool bracketed = text[0] == '[';
-	unsigned long port;
-	char *end;
-
-	if (endpoint_parse_address(endpoint, text))
-		return true;
-	if (colon == NULL || (size_t)(colon - text) >= sizeof(address) ||
-	    (bracketed && colon[-1] != ']'))
-		return false;
-	snprintf(address, sizeof(address), "%.*s", (int)(colon - text) - 2 * bracketed,
-		 text + bracketed);
-	port = strtoul(colon + 1, &end, 10);
-	if (colon[1] < '0' || colon[1] > '9' || *end != '\0' || port == 0 || port > UINT16_MAX ||
-	    !endpoint_parse_address(endpoint, address) ||
-	    bracketed != (endpoint->family == FAMILY_IPV6))
-		return false;
-	endpoint->port = (uint16_t)port;
-	return true;
 }
 
 /* Compares numbers and not texts: IPv6 addresses can be written in several ways. */
@@ -61,7 +36,7 @@ struct backend *config_find_backend(struct config *config, const char *name, con
 		snprintf(error, size, "no service is named \"%s\"", name);
 		return NULL;
 	}
-	if (!parse_endpoint(text, &wanted)) {
+	if (!endpoint_parse(&wanted, text)) {
 		snprintf(error, size,
 			 "found \"%s\", expected the address of a backend, ADDRESS or "
 			 "ADDRESS:PORT",

@@ -15,8 +15,10 @@ void conntrack_close(struct conntrack *conntrack);
 
 struct conntrack_entry {
 	uint32_t mark;
-	uint32_t status;    /* enum ip_conntrack_status */
-	struct tuple reply; /* of the other direction: server -> client, before NAT is undone */
+	uint32_t status;       /* enum ip_conntrack_status */
+	uint8_t state;         /* enum tcp_state of libnetfilter_conntrack */
+	struct tuple original; /* of the client's direction, as it stood on the wire */
+	struct tuple reply;    /* of the other direction: server -> client, before NAT is undone */
 };
 
 /* Looks up a TCP connection by its original direction: the client's tuple as it stood on the wire.
@@ -24,6 +26,11 @@ struct conntrack_entry {
  * answer within a second. */
 int conntrack_lookup(struct conntrack *conntrack, const struct tuple *original,
 		     struct conntrack_entry *entry);
+
+/* Calls back for every TCP connection whose mark has that value in the bits of mask, which is not
+ * 0. row must not use conntrack. Returns 0, or -1 with errno set: then some may be missing. */
+int conntrack_list(struct conntrack *conntrack, uint32_t value, uint32_t mask,
+		   void (*row)(void *context, const struct conntrack_entry *entry), void *context);
 
 /* Gives the bits of mask in the mark of a connection that value. Returns 0, or -1 with errno set,
  * ENOENT when there is no such connection. */

@@ -72,8 +72,10 @@ static void write_report(struct answer *answer, const struct control_request *re
 
 /* What a request changes. Returns false with one line in error. */
 static bool act(const struct control_request *request, const struct daemon_interface *daemon,
-		char error[static ACTION_ERROR_SIZE])
+		uint64_t *kicked, char error[static ACTION_ERROR_SIZE])
 {
+	const char *ends[CONTROL_ARGUMENTS];
+
 	switch (request->command) {
 	case CONTROL_RELOAD:
 		return daemon->reload(daemon->context, error);
@@ -81,6 +83,11 @@ static bool act(const struct control_request *request, const struct daemon_inter
 	case CONTROL_UNDRAIN:
 		return daemon->drain(daemon->context, request->arguments[0], request->arguments[1],
 				     request->command == CONTROL_DRAIN, error);
+	case CONTROL_KICK:
+		for (size_t i = 1; i < request->count; i++)
+			ends[i - 1] = request->arguments[i];
+		return daemon->kick(daemon->context, request->arguments[0], ends,
+				    request->count - 1, kicked, error);
 	default:
 		return true;
 	}
@@ -91,15 +98,18 @@ void control_answer(struct evbuffer *output, const struct control_request *reque
 {
 	struct answer answer = {.output = output};
 	char error[ACTION_ERROR_SIZE];
+	uint64_t kicked = 0;
 	struct view view;
 
-	if (!act(request, daemon, error)) {
+	if (!act(request, daemon, &kicked, error)) {
 		control_answer_error(output, error);
 		return;
 	}
 	daemon->look(daemon->context, &view);
 	control_answer_begin(output);
 	write_report(&answer, request, &view);
+	if (request->command == CONTROL_KICK)
+		report_kicked(request->arguments[0], kicked, write_object, &answer);
 	if (answer.failed) {
 		evbuffer_drain(output, evbuffer_get_length(output));
 		control_answer_error(output, "the answer is too large, or memory is short");

@@ -17,6 +17,7 @@
 #include "generation.h"
 #include "health.h"
 #include "interfaces.h"
+#include "kick.h"
 #include "log.h"
 #include "outlets.h"
 #include "overruns.h"
@@ -353,6 +354,18 @@ static unsigned int most_workers(const struct config *config)
 	return config->queue_count + ruleset_egress_queues(config);
 }
 
+static bool kick_connections(void *context, const char *service, const char *const *ends,
+			     size_t count, uint64_t *kicked, char error[static ACTION_ERROR_SIZE])
+{
+	struct daemon *daemon = context;
+	bool done = kick(daemon->generation->config, service, ends, count, kicked, error);
+
+	if (*kicked > 0)
+		log_event(LOG_LEVEL_INFO, "kicked", "service=%s connections=%llu", service,
+			  (unsigned long long)*kicked);
+	return done;
+}
+
 static bool start(struct daemon *daemon)
 {
 	daemon->base = event_base_new();
@@ -369,7 +382,7 @@ static bool start(struct daemon *daemon)
 		log_event(LOG_LEVEL_ERROR, "start-failed", "reason=\"libevent refuses events\"");
 		return false;
 	}
-	const struct daemon_interface interface = {look, reload, drain, daemon};
+	const struct daemon_interface interface = {look, reload, drain, kick_connections, daemon};
 	if (!outlets_start(&daemon->outlets, daemon->base, &interface))
 		return false;
 	daemon->health = health_new(daemon->base, on_backend_change, daemon);

@@ -249,6 +249,12 @@ void report_backends(const struct view *view, const char *service, report_sink *
 	}
 }
 
+void report_kicked(const char *service, uint64_t connections, report_sink *sink, void *context)
+{
+	give(sink, context,
+	     json_pack("{ss sI}", "service", service, "connections", number(connections)));
+}
+
 static void report_tally(const struct counters *counters, const struct tally *tally,
 			 report_sink *sink, void *context)
 {

@@ -16,6 +16,7 @@ void report_services(const struct view *view, report_sink *sink, void *context);
 /* service: only its backends; NULL: those of all services. */
 void report_backends(const struct view *view, const char *service, report_sink *sink,
 		     void *context);
+void report_kicked(const char *service, uint64_t connections, report_sink *sink, void *context);
 void report_stats(const struct view *view, report_sink *sink, void *context);
 
 #endif

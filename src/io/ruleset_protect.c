@@ -76,12 +76,12 @@ static void write_authorised(FILE *stream, const struct marks *marks)
 static void write_refusal_rules(FILE *stream, const struct service_config *service, uint16_t port,
 				const struct marks *marks)
 {
-	if (service->reject == REJECT_DROP) {
-		fputs("\t\tdrop\n", stream);
-		return;
-	}
-	if (service->reject == REJECT_RESET) {
-		fputs("\t\treject with tcp reset\n", stream);
+	if (service->reject != REJECT_CLOSED) {
+		fprintf(stream,
+			"\t\tct state established,related ct mark & 0x%08x == 0x%08x goto kicked\n"
+			"\t\t%s\n",
+			marks->mask, marks->refused,
+			service->reject == REJECT_DROP ? "drop" : "reject with tcp reset");
 		return;
 	}
 	fprintf(stream, "\t\tct state invalid goto decoy_%u_%u\n", port, service->decoy_port);
@@ -172,13 +172,47 @@ static void write_settle(FILE *stream, const struct marks *marks)
 		marks->mask, marks->verified);
 }
 
-/* The last look: whatever other rules have done, only verified connections reach a service. */
-static void write_guard(FILE *stream, const struct decoy_pairs *pairs, const struct marks *marks)
+/* Refused connections that are established are those that were verified until somebody ended them
+ * (kick.h). An RST of either side, or of ours (related), may pass, so that the other side learns of
+ * it, and whatever else comes is answered with one. */
+static void write_kicked(FILE *stream)
+{
+	fputs("\tchain kicked {\n"
+	      "\t\ttcp flags & rst == rst accept\n"
+	      "\t\treject with tcp reset\n"
+	      "\t}\n\n",
+	      stream);
+}
+
+/* What belongs to a decoy may pass. */
+static void write_guard_refused(FILE *stream, const struct decoy_pairs *pairs,
+				const struct marks *marks)
 {
 	fputs("\tchain guard_refused {\n", stream);
 	for (size_t i = 0; i < pairs->count; i++)
 		fprintf(stream, "\t\ttcp dport %u accept\n", pairs->list[i].decoy);
-	fputs("\t\tdrop\n\t}\n\n", stream);
+	fputs("\t\tct state established,related goto kicked\n"
+	      "\t\tdrop\n"
+	      "\t}\n\n"
+	      "\tchain guard_replies {\n",
+	      stream);
+	for (size_t i = 0; i < pairs->count; i++)
+		fprintf(stream, "\t\ttcp sport %u accept\n", pairs->list[i].decoy);
+	fprintf(stream,
+		"\t\tct state established,related goto kicked\n"
+		"\t}\n\n"
+		"\tchain guard_local {\n"
+		"\t\ttype filter hook output priority mangle; policy accept;\n"
+		"\t\tct mark & 0x%08x == 0x%08x ct direction reply meta l4proto tcp "
+		"goto guard_replies\n"
+		"\t}\n\n",
+		marks->mask, marks->refused);
+}
+
+/* The last look: whatever other rules have done, only verified connections reach a service. */
+static void write_guard(FILE *stream, const struct decoy_pairs *pairs, const struct marks *marks)
+{
+	write_guard_refused(stream, pairs, marks);
 	fprintf(stream,
 		"\tchain guard {\n"
 		"\t\ttype filter hook prerouting priority dstnat + 5; policy accept;\n"
@@ -186,13 +220,16 @@ static void write_guard(FILE *stream, const struct decoy_pairs *pairs, const str
 		"\t\tct mark & 0x%08x == 0x%08x accept\n"
 		"\t\tct mark & 0x%08x == 0x%08x ct direction original meta l4proto tcp "
 		"goto guard_refused\n"
+		"\t\tct mark & 0x%08x == 0x%08x ct direction reply meta l4proto tcp "
+		"goto guard_replies\n"
 		"\t\tct state invalid meta mark & 0x%08x == 0x%08x meta mark set meta mark & "
 		"0x%08x accept\n"
 		"\t\tip daddr . tcp dport @services4 drop\n"
 		"\t\tip6 daddr . tcp dport @services6 drop\n"
 		"\t}\n\n",
 		marks->mask, marks->verified, marks->mask, marks->pending, marks->mask,
-		marks->refused, marks->mask, marks->verified, ~marks->mask);
+		marks->refused, marks->mask, marks->refused, marks->mask, marks->verified,
+		~marks->mask);
 }
 
 /* What a server says in a pending connection tells how much of the held bytes it has got. What
@@ -232,6 +269,7 @@ void ruleset_write_protect(FILE *stream, const struct config *config, const stru
 	write_services(stream, config);
 	ruleset_write_decoys(stream, config, &pairs);
 	write_authorised(stream, marks);
+	write_kicked(stream);
 	write_settle_chains(stream, config, marks);
 	FOR_EACH_FAMILY(family)
 	{

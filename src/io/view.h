@@ -35,6 +35,9 @@ struct daemon_interface {
 	/* Takes new connections away from a backend, or gives them back. */
 	bool (*drain)(void *context, const char *service, const char *backend, bool drain,
 		      char error[static ACTION_ERROR_SIZE]);
+	/* Ends connections of a service: all, or those with one of these ends. */
+	bool (*kick)(void *context, const char *service, const char *const *ends, size_t count,
+		     uint64_t *kicked, char error[static ACTION_ERROR_SIZE]);
 	void *context;
 };
 

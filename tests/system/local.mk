@@ -44,6 +44,7 @@ EXTRA_DIST += \
 	tests/system/test_integrity.py \
 	tests/system/test_netem.py \
 	tests/system/test_keys.py \
+	tests/system/test_kick.py \
 	tests/system/test_public.py \
 	tests/system/test_offline.py \
 	tests/system/test_limits.py \

@@ -155,7 +155,7 @@ def test_exit_statuses(net):
     # The flows are in files, and there without the daemon.
     assert net.daemon.knockctl("flows", "--state-directory", f"{net.lab.folder}/state").stdout
     for command in ("status", "services", "backends", "flows", "stats", "monitor", "reload", "drain",
-                    "undrain"):
+                    "undrain", "kick"):
         helped = net.daemon.knockctl(command, "--help")
         assert helped.stdout.startswith(f"Usage: knockctl {command} ")
         assert max(map(len, helped.stdout.splitlines())) <= 100

@@ -34,6 +34,11 @@ START_TEST(arguments_are_words)
 	ck_assert_int_eq(request.command, CONTROL_MONITOR);
 	ck_assert_uint_eq(request.count, 1);
 	ck_assert_str_eq(request.arguments[0], "debug");
+	ck_assert(parse("kick www 1 2 3 4 5 6 7"));
+	ck_assert_int_eq(request.command, CONTROL_KICK);
+	ck_assert_uint_eq(request.count, CONTROL_ARGUMENTS);
+	ck_assert_str_eq(request.arguments[0], "www");
+	ck_assert_str_eq(request.arguments[7], "7");
 }
 END_TEST
 
@@ -54,6 +59,8 @@ START_TEST(anything_else_is_refused)
 		{"monitor a b", "expected 'monitor [error|warning|info|debug]'"},
 		{"monitor a b c", "expected 'monitor [error|warning|info|debug]'"},
 		{"drain www", "expected 'drain SERVICE BACKEND'"},
+		{"kick", "expected 'kick SERVICE [CLIENT|BACKEND...]'"},
+		{"kick www 1 2 3 4 5 6 7 8", "expected 'kick SERVICE [CLIENT|BACKEND...]'"},
 		{"undrain www 10.0.0.1 more", "expected 'undrain SERVICE BACKEND'"},
 		{"status\r", "expected printable ASCII"},
 		{"status\t", "expected printable ASCII"},
@@ -86,8 +93,8 @@ END_TEST
 
 START_TEST(random_lines_do_no_harm)
 {
-	static const char *const pieces[] = {"monitor", "drain", " ",     "x",
-					     "\n",      "\0",    "debug", "\xff"};
+	static const char *const pieces[] = {"monitor", "kick", " ",     "x",
+					     "\n",      "\0",   "debug", "\xff"};
 	uint64_t seed = 11;
 	for (unsigned int round = 0; round < 50000; round++) {
 		char line[CONTROL_LINE_SIZE];

@@ -56,6 +56,46 @@ START_TEST(bad_addresses)
 }
 END_TEST
 
+START_TEST(with_and_without_port)
+{
+	static const struct {
+		const char *text;
+		const char *formatted; /* NULL: refused */
+	} cases[] = {
+		{"192.0.2.1", "192.0.2.1:0"},
+		{"192.0.2.1:22", "192.0.2.1:22"},
+		{"2001:db8::1", "[2001:db8::1]:0"},
+		{"[2001:db8::1]:65535", "[2001:db8::1]:65535"},
+		{"", NULL},
+		{":", NULL},
+		{"[", NULL},
+		{"[]:1", NULL},
+		{"]:1", NULL},
+		{"[:1", NULL},
+		{"192.0.2.1:", NULL},
+		{"192.0.2.1:0", NULL},
+		{"192.0.2.1:65536", NULL},
+		{"192.0.2.1:+1", NULL},
+		{"192.0.2.1:1x", NULL},
+		{"192.0.2.1:18446744073709551617", NULL},
+		{"[192.0.2.1]:22", NULL},
+		{"[2001:db8::1]", NULL},
+		{"[2001:db8::1]22", NULL},
+		{"2001:db8::1]:22", NULL},
+		{"[[2001:db8::1]]:22", NULL},
+		{"1111111111111111111111111111111111111111111111111111111111111111:22", NULL},
+	};
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct endpoint endpoint;
+		char text[ENDPOINT_TEXT_SIZE];
+		bool fine = endpoint_parse(&endpoint, cases[i].text);
+		ck_assert_msg(fine == (cases[i].formatted != NULL), "'%s'", cases[i].text);
+		if (fine)
+			ck_assert_str_eq(endpoint_format(&endpoint, text), cases[i].formatted);
+	}
+}
+END_TEST
+
 START_TEST(comparison_and_reverse)
 {
 	struct tuple tuple = {0};
@@ -87,6 +127,7 @@ int main(void)
 
 	tcase_add_loop_test(tcase, good_addresses, 0, sizeof(good) / sizeof(good[0]));
 	tcase_add_loop_test(tcase, bad_addresses, 0, sizeof(bad) / sizeof(bad[0]));
+	tcase_add_test(tcase, with_and_without_port);
 	tcase_add_test(tcase, comparison_and_reverse);
 	return run_tcase("tuple", tcase);
 }
