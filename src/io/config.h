@@ -36,8 +36,13 @@ struct backend {
 	uint16_t weight;
 	enum backend_state state; /* drain: takes no new connections */
 	/* What happens at run time, for the main thread alone; workers do not look at backends. */
-	bool drained; /* by command */
-	bool down;    /* failed its checks */
+	bool drained;      /* by command */
+	bool down;         /* failed its checks */
+	int64_t since;     /* seconds since 1970: so it is (drained, down) since then */
+	int last_error;    /* errno of the last check that failed; 0: none has */
+	int64_t failed_at; /* and when that was */
+	uint64_t checks;   /* since the start, */
+	uint64_t failures; /* and how many of them failed */
 };
 
 /* Whether new connections go to it. */
@@ -140,6 +145,10 @@ void config_free(struct config *config);
  * address:port. Returns NULL with one line in error, of size bytes. */
 struct backend *config_find_backend(struct config *config, const char *service, const char *text,
 				    char *error, size_t size);
+
+/* Writes address and port of a backend into text, the address alone where the port is that of the
+ * service, and returns text. */
+char *backend_format(const struct backend *backend, char text[static ENDPOINT_TEXT_SIZE]);
 
 /* Writes what the configuration says, one setting a line, secrets left out. */
 void config_dump(const struct config *config, FILE *stream);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Finds what a command names. */
+/* Backends by name. */
 #include <stdio.h>
 #include <string.h>
 
@@ -55,4 +55,11 @@ struct backend *config_find_backend(struct config *config, const char *name, con
 		 count == 0 ? "no" : "more than one", text,
 		 count == 0 ? "" : ", expected ADDRESS:PORT");
 	return NULL;
+}
+
+char *backend_format(const struct backend *backend, char text[static ENDPOINT_TEXT_SIZE])
+{
+	if (backend->endpoint.port == 0)
+		return endpoint_format_address(&backend->endpoint, text);
+	return endpoint_format(&backend->endpoint, text);
 }

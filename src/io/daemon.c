@@ -496,6 +496,7 @@ bool daemon_drain(struct daemon *daemon, const char *service_name, const char *b
 		backend->drained = before;
 		return false;
 	}
+	backend->since = time(NULL);
 	log_event(LOG_LEVEL_INFO, drain ? "backend-drained" : "backend-undrained",
 		  "service=%s backend=%s", service_name, backend_text);
 	return true;

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "log.h"
@@ -160,6 +161,12 @@ static void conclude(struct probe *probe, int failure)
 	bool before = backend->down;
 
 	close_attempt(probe);
+	backend->checks++;
+	if (failure != 0) {
+		backend->failures++;
+		backend->last_error = failure;
+		backend->failed_at = time(NULL);
+	}
 	probe->failures = failure == 0 ? 0 : (uint16_t)(probe->failures + 1);
 	probe->successes = failure != 0 ? 0 : (uint16_t)(probe->successes + 1);
 	if (!before && probe->failures >= config->fall)
@@ -174,6 +181,7 @@ static void conclude(struct probe *probe, int failure)
 	schedule(probe, doubtful ? confirm_delay(config) : pause_of(config));
 	if (backend->down == before)
 		return;
+	backend->since = time(NULL);
 	tell(probe, failure != 0 ? strerror(failure) : "it accepts connections");
 	tell_of_service(probe);
 	probe->health->changed(probe->health->context);
@@ -260,6 +268,8 @@ static bool add_probe(struct health *health, struct probe *probe, struct service
 	if (known != NULL) {
 		probe->failures = known->failures;
 		probe->successes = known->successes;
+		if (known->backend->down)
+			backend->since = known->backend->since;
 		backend->down = known->backend->down;
 	}
 	return probe->timer != NULL;

@@ -203,6 +203,77 @@ static void write_connections(struct writer *writer, const struct view *view)
 	       view->config->max_flows);
 }
 
+/* One value for each backend; checked: only for those with health checks. */
+static void write_backend_values(struct writer *writer, const struct view *view, const char *name,
+				 bool checked, uint64_t (*value)(const struct backend *backend))
+{
+	char text[ENDPOINT_TEXT_SIZE];
+
+	for (size_t i = 0; i < view->config->service_count; i++) {
+		const struct service_config *service = &view->config->services[i];
+		if (service->retired || (checked && service->health.interval == 0))
+			continue;
+		for (size_t k = 0; k < service->backend_count; k++)
+			line(writer, "knockgw_%s{service=\"%s\",backend=\"%s\"} %" PRIu64 "\n",
+			     name, service->service.name,
+			     backend_format(&service->backends[k], text),
+			     value(&service->backends[k]));
+	}
+}
+
+static uint64_t value_up(const struct backend *backend)
+{
+	return !backend->down;
+}
+
+static uint64_t value_drained(const struct backend *backend)
+{
+	return backend->drained || backend->state == BACKEND_DRAIN;
+}
+
+static uint64_t value_weight(const struct backend *backend)
+{
+	return backend->weight;
+}
+
+static uint64_t value_checks(const struct backend *backend)
+{
+	return backend->checks;
+}
+
+static uint64_t value_failures(const struct backend *backend)
+{
+	return backend->failures;
+}
+
+static void write_backends(struct writer *writer, const struct view *view)
+{
+	static const struct {
+		const char *name;
+		const char *type;
+		const char *help;
+		bool checked;
+		uint64_t (*value)(const struct backend *backend);
+	} metrics[] = {
+		{"backend_up", "gauge", "1 unless the backend is down, by its health checks.", true,
+		 value_up},
+		{"backend_drained", "gauge", "1 if the backend gets no new connections by request.",
+		 false, value_drained},
+		{"backend_weight", "gauge", "Share of the backend in new connections.", false,
+		 value_weight},
+		{"backend_checks_total", "counter", "Health checks of the backend.", true,
+		 value_checks},
+		{"backend_check_failures_total", "counter", "Health checks that failed.", true,
+		 value_failures},
+	};
+
+	for (size_t i = 0; i < sizeof(metrics) / sizeof(metrics[0]); i++) {
+		family(writer, metrics[i].name, metrics[i].type, metrics[i].help);
+		write_backend_values(writer, view, metrics[i].name, metrics[i].checked,
+				     metrics[i].value);
+	}
+}
+
 bool metrics_write(struct evbuffer *output, const struct view *view)
 {
 	struct writer writer = {.output = output};
@@ -213,5 +284,7 @@ bool metrics_write(struct evbuffer *output, const struct view *view)
 	write_queues(&writer, view);
 	write_durations(&writer, view);
 	write_connections(&writer, view);
+	if (view->protect != NULL)
+		write_backends(&writer, view);
 	return !writer.failed;
 }

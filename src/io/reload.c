@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "log.h"
 
@@ -239,27 +240,40 @@ static bool retire_egress(struct config *config, const struct config *old)
 	return true;
 }
 
-static bool was_drained(const struct config *old, const char *service,
-			const struct endpoint *endpoint)
+static const struct backend *find_backend(const struct config *old, const char *service,
+					  const struct endpoint *endpoint)
 {
 	for (size_t i = 0; i < old->service_count; i++) {
 		const struct service_config *row = &old->services[i];
 		for (size_t k = 0; !row->retired && k < row->backend_count; k++)
 			if (strcmp(row->service.name, service) == 0 &&
 			    endpoint_equal(&row->backends[k].endpoint, endpoint))
-				return row->backends[k].drained;
+				return &row->backends[k];
 	}
-	return false;
+	return NULL;
 }
 
-/* What a command has drained stays so. */
-static void carry_drained(struct config *config, const struct config *old)
+/* What a command has drained stays so, and what was seen of a backend stays known. Whether it is
+ * down depends on what is checked now: see health_use. */
+static void carry_backends(struct config *config, const struct config *old)
 {
 	for (size_t i = 0; i < config->service_count; i++) {
 		struct service_config *row = &config->services[i];
-		for (size_t k = 0; k < row->backend_count; k++)
-			row->backends[k].drained =
-				was_drained(old, row->service.name, &row->backends[k].endpoint);
+		for (size_t k = 0; k < row->backend_count; k++) {
+			struct backend *backend = &row->backends[k];
+			const struct backend *known =
+				find_backend(old, row->service.name, &backend->endpoint);
+			backend->since = time(NULL);
+			if (known == NULL)
+				continue;
+			backend->drained = known->drained;
+			backend->last_error = known->last_error;
+			backend->failed_at = known->failed_at;
+			backend->checks = known->checks;
+			backend->failures = known->failures;
+			if (known->state == backend->state && !known->down)
+				backend->since = known->since;
+		}
 	}
 }
 
@@ -291,7 +305,7 @@ struct generation *reload_next(const struct generation *current,
 	if (config == NULL)
 		return NULL;
 	keep_fixed(config, current->config);
-	carry_drained(config, current->config);
+	carry_backends(config, current->config);
 	if (reload_retire(config, current->config, error))
 		next = generation_new(config);
 	if (next == NULL)

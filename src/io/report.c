@@ -216,13 +216,6 @@ void report_services(const struct view *view, report_sink *sink, void *context)
 	}
 }
 
-/* The address alone where the port is that of the client. */
-static const char *backend_name(const struct backend *backend, char text[static ENDPOINT_TEXT_SIZE])
-{
-	return backend->endpoint.port != 0 ? endpoint_format(&backend->endpoint, text)
-					   : endpoint_format_address(&backend->endpoint, text);
-}
-
 static const char *backend_word(const struct service_config *service, const struct backend *backend)
 {
 	if (backend->down)
@@ -232,20 +225,33 @@ static const char *backend_word(const struct service_config *service, const stru
 	return service->health.interval > 0 ? "up" : "unchecked";
 }
 
-void report_backends(const struct view *view, const char *service, report_sink *sink, void *context)
+static json_t *last_error(const struct backend *backend)
+{
+	return backend->last_error != 0 ? json_string(strerror(backend->last_error)) : json_null();
+}
+
+static json_t *backend_object(const struct view *view, const struct service_config *service,
+			      const struct backend *backend)
 {
 	char text[ENDPOINT_TEXT_SIZE];
+	/* The first configuration says nothing of its own time. */
+	int64_t since = backend->since > 0 ? backend->since : view->started;
+	json_t *failed_at = backend->failed_at > 0 ? json_integer(backend->failed_at) : json_null();
 
+	return json_pack("{ss ss sI ss sI so so}", "service", service->service.name, "backend",
+			 backend_format(backend, text), "weight", (json_int_t)backend->weight,
+			 "state", backend_word(service, backend), "since", (json_int_t)since,
+			 "last_error", last_error(backend), "last_error_time", failed_at);
+}
+
+void report_backends(const struct view *view, const char *service, report_sink *sink, void *context)
+{
 	for (size_t i = 0; i < view->config->service_count; i++) {
 		const struct service_config *row = &view->config->services[i];
 		if (row->retired || (service != NULL && strcmp(row->service.name, service) != 0))
 			continue;
 		for (size_t k = 0; k < row->backend_count; k++)
-			give(sink, context,
-			     json_pack("{ss ss sI ss}", "service", row->service.name, "backend",
-				       backend_name(&row->backends[k], text), "weight",
-				       (json_int_t)row->backends[k].weight, "state",
-				       backend_word(row, &row->backends[k])));
+			give(sink, context, backend_object(view, row, &row->backends[k]));
 	}
 }
 

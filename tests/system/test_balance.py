@@ -11,6 +11,7 @@ import pytest
 
 from lab import wait_until
 from reload import Reloading, Session, fetch, fetch_all, isn_of, load
+from test_metrics import promtool, samples, scrape
 from test_protect import scan
 from topology import Direct
 
@@ -219,10 +220,15 @@ def test_dead_backends_leave_and_come_back(net):
                 break
     before = spread(net, 0, 60)
     stop(net, 2)
-    died = time.monotonic()
+    died, wall = time.monotonic(), time.time()
     wait_for_backends(net, 2, "backend-down")  # IPv4 and IPv6
     # A second on top for a machine that does other things, too.
     assert time.monotonic() - died < INTERVAL + 1
+    told = {row["backend"]: row for row in daemon.ask("backends")}
+    assert told["10.3.0.2:8002"]["state"] == "down"
+    assert told["10.3.0.2:8002"]["last_error"] == "Connection refused"
+    assert wall - 1 <= told["10.3.0.2:8002"]["since"] <= told["10.3.0.2:8002"]["last_error_time"] + 1
+    assert {row["state"] for name, row in told.items() if "8002" not in name} == {"up"}
     after = spread(net, 0, 60)
     assert all(after[c] == before[c] for c in after if before[c] != "b2")
     assert set(after.values()) == {"b1", "b3"}
@@ -296,3 +302,30 @@ def test_each_port_leads_to_the_same_port(net):
     for port in (8001, 8002):
         assert sorted(fetch_all(net.client, FRONT[0], port, "s", [""] * 2)) == \
             sorted([f"b{port - 8000}", "b3"])
+
+
+def test_metrics_of_backends(net):
+    """What knockctl backends shows, for Prometheus."""
+    more = 'metrics = { listen = "127.0.0.1:9477"; };\n'
+    text = config(backends(1, 2, 3, b3='state = "drain"; weight = 5;') + HEALTH) + more
+    net.daemon = Reloading(net.lab, net.gateway, text).start()
+    stop(net, 2)
+    wait_for_backends(net, 2, "backend-down")
+    net.daemon.knockctl("drain", "www", "10.3.0.2:8001")
+    text = scrape(net.gateway)
+    assert promtool(text).returncode == 0
+    found = samples(text)
+
+    def of(name):
+        return {labels.split('"')[3].removeprefix("10.3.0.2:800"): value
+                for labels, value in found[f"knockgw_backend_{name}"].items() if "fd03" not in labels}
+    assert of("up") == {"1": 1, "2": 0, "3": 1}
+    assert of("drained") == {"1": 1, "2": 0, "3": 1}
+    assert of("weight") == {"1": 1, "2": 1, "3": 5}
+    assert of("check_failures_total")["2"] >= 2 and of("check_failures_total")["1"] == 0
+    assert all(of("checks_total").values())
+    assert net.daemon.reload() is None
+    again = samples(scrape(net.gateway))
+    assert all(again["knockgw_backend_checks_total"][labels] >= value
+               for labels, value in found["knockgw_backend_checks_total"].items())
+    assert again["knockgw_backend_drained"] == found["knockgw_backend_drained"]

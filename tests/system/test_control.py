@@ -101,7 +101,7 @@ def test_tables(net):
         ["open", "open", "ConnectionRefusedError", "ConnectionRefusedError"]
     for command in ("services", "backends", "stats", "flows"):
         said = net.daemon.knockctl(command).stdout
-        check_golden(f"{command}.expected", said)
+        check_golden(f"{command}.expected", said, time=(r"\d{4}-\d\d-\d\dT[\d:]{8}Z", "TIME" + 16 * "_"))
         assert not re.search(r" +$", said, re.M)
     check_golden("status.expected", net.daemon.knockctl("status").stdout,
                  version=(r"(?m)^knockgw: .*", "knockgw:        VERSION, process PID, up TIME"),
@@ -126,6 +126,8 @@ def test_json_has_the_same(net):
     backends = net.daemon.ask("backends")
     assert [(row["service"], row["backend"], row["weight"]) for row in backends] == \
         [("web", "10.3.0.2:80", 3), ("web", "[fd03::2]:80", 1)]
+    assert all(time.time() - 60 < row["since"] <= time.time() for row in backends)
+    assert {(row["last_error"], row["last_error_time"]) for row in backends} == {(None, None)}
     stats = net.daemon.ask("stats")
     assert {"kind": "packets", "role": "protect", "service": "web", "key": "1",
             "reason": "token-valid", "packets": 1} in stats
