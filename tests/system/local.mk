@@ -43,6 +43,7 @@ EXTRA_DIST += \
 	tests/system/test_hostile.py \
 	tests/system/test_integrity.py \
 	tests/system/test_netem.py \
+	tests/system/test_key_reload.py \
 	tests/system/test_keys.py \
 	tests/system/test_kick.py \
 	tests/system/test_public.py \
