@@ -123,21 +123,22 @@ static void carry_out(struct egress_worker *egress, struct worker *worker,
 		queue_flush(worker_queue(worker));
 }
 
-/* All errors come to the first worker; which one they are about only the quote tells. */
+/* All errors come to the first worker; which one they are about only the quote tells. Segments come
+ * to the wrong one while the rules are those of another number of queues: after a start that found
+ * the old ones. There the flow is not known, and must not pass untranslated for that. Returns
+ * whether the packet went to another worker. */
 static bool hand_on(struct egress_worker *egress, struct worker *worker,
-		    const struct queue_packet *queued, const struct icmp_quote *quote)
+		    const struct queue_packet *queued, const struct endpoint *client,
+		    uint32_t flags)
 {
 	const struct egress_setup *setup = egress->setup;
-	const struct endpoint *client =
-		from_wire(queued) ? &quote->tuple.source : &quote->tuple.destination;
 	unsigned int shard = flow_shard(client->port, setup->count);
 
 	if (shard == egress->number)
 		return false;
 	counter_add(&egress->counters.handed_on, 1);
 	queue_verdict(worker_queue(worker), queued->id,
-		      NF_QUEUE_NR(setup->first_queue + shard) | NF_VERDICT_FLAG_QUEUE_BYPASS, NULL,
-		      NULL, 0);
+		      NF_QUEUE_NR(setup->first_queue + shard) | flags, NULL, NULL, 0);
 	return true;
 }
 
@@ -149,7 +150,9 @@ static void translate_error(struct egress_worker *egress, struct worker *worker,
 
 	decision.reason = icmp_quote_parse(&quote, packet);
 	if (decision.reason == REASON_NONE) {
-		if (hand_on(egress, worker, queued, &quote))
+		if (hand_on(egress, worker, queued,
+			    from_wire(queued) ? &quote.tuple.source : &quote.tuple.destination,
+			    NF_VERDICT_FLAG_QUEUE_BYPASS))
 			return;
 		if (from_wire(queued))
 			egress_quote_from_wire(egress->engine, &quote, &decision);
@@ -166,6 +169,9 @@ static void translate_segment(struct egress_worker *egress, struct worker *worke
 	struct tuple tuple = segment->tuple;
 	struct decision decision;
 
+	if (hand_on(egress, worker, queued, from_wire(queued) ? &tuple.destination : &tuple.source,
+		    0))
+		return;
 	if (from_wire(queued))
 		egress_from_server(egress->engine, destinations, segment, worker_time(worker),
 				   &decision);

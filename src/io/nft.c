@@ -8,6 +8,7 @@
 
 #include "ruleset.h"
 #include "ruleset_changes.h"
+#include "ruleset_egress.h"
 #include "xt_queue.h"
 
 struct nft {
@@ -105,7 +106,7 @@ static char *finish_text(FILE *stream, char **text)
 	return NULL;
 }
 
-static char *table_text(const struct config *config, bool native_queue)
+static char *table_text(const struct config *config, bool native_queue, bool held)
 {
 	char *text = NULL;
 	size_t size;
@@ -113,7 +114,10 @@ static char *table_text(const struct config *config, bool native_queue)
 
 	if (stream == NULL)
 		return NULL;
-	ruleset_write(stream, config, native_queue);
+	if (held)
+		ruleset_write_held(stream, config, native_queue);
+	else
+		ruleset_write(stream, config, native_queue);
 	return finish_text(stream, &text);
 }
 
@@ -148,25 +152,6 @@ static bool fill_queue_chains(struct nft *nft, const struct queue_chain *chains,
 		return true;
 	set_installed(nft, NULL);
 	return false;
-}
-
-bool nft_install(struct nft *nft, const struct config *config, char error[static NFT_ERROR_SIZE])
-{
-	struct queue_chain chains[QUEUE_CHAINS_MAX];
-	char *text = table_text(config, nft->native_queue);
-
-	if (text == NULL) {
-		memory_short(error);
-		return false;
-	}
-	if (!replace_table(nft, text, error)) {
-		free(text);
-		return false;
-	}
-	nft->present = true;
-	set_installed(nft, text);
-	return nft->native_queue ||
-	       fill_queue_chains(nft, chains, ruleset_queue_chains(config, chains), error);
 }
 
 /* One transaction from what is installed to text, which is freed in any case. */
@@ -226,12 +211,48 @@ static bool prepare_queue_chains(struct nft *nft, const struct config *config,
 	       fill_queue_chains(nft, chains, missing, error);
 }
 
+/* The held table becomes the one that config asks for. Where that fails it is as if it were not
+ * whole. */
+static bool release(struct nft *nft, const struct config *config, char error[static NFT_ERROR_SIZE])
+{
+	if (change_to(nft, table_text(config, nft->native_queue, false), error))
+		return true;
+	set_installed(nft, NULL);
+	return false;
+}
+
+bool nft_install(struct nft *nft, const struct config *config, char error[static NFT_ERROR_SIZE])
+{
+	struct queue_chain chains[QUEUE_CHAINS_MAX];
+	bool held = ruleset_egress_needs_hold(config, NULL);
+	char *text = table_text(config, nft->native_queue, held);
+
+	if (text == NULL) {
+		memory_short(error);
+		return false;
+	}
+	if (!replace_table(nft, text, error)) {
+		free(text);
+		return false;
+	}
+	nft->present = true;
+	set_installed(nft, text);
+	if (!nft->native_queue &&
+	    !fill_queue_chains(nft, chains, ruleset_queue_chains(config, chains), error))
+		return false;
+	return !held || release(nft, config, error);
+}
+
 bool nft_update(struct nft *nft, const struct config *config, char error[static NFT_ERROR_SIZE])
 {
 	if (nft->installed == NULL)
 		return nft_install(nft, config, error);
-	return prepare_queue_chains(nft, config, error) &&
-	       change_to(nft, table_text(config, nft->native_queue), error);
+	if (!prepare_queue_chains(nft, config, error))
+		return false;
+	if (!ruleset_egress_needs_hold(config, nft->installed))
+		return change_to(nft, table_text(config, nft->native_queue, false), error);
+	return change_to(nft, table_text(config, nft->native_queue, true), error) &&
+	       release(nft, config, error);
 }
 
 bool nft_remove(struct nft *nft, char error[static NFT_ERROR_SIZE])

@@ -27,13 +27,15 @@ bool nft_whole(const struct nft *nft);
 
 /* Replaces table inet knockgw by what config asks for, in one transaction. Without the queue
  * statement the queue chains are filled in a second one; until then they are empty, and so every
- * port is closed. Packets that wait in queues of this network namespace are dropped. Returns false
+ * port is closed. Connections of the egress role with prefixes wait until the kernel has filled
+ * its sets. Packets that wait in queues of this network namespace are dropped. Returns false
  * with one line in error; then nothing has changed or, after the first transaction, the table is
  * there but not whole. */
 bool nft_install(struct nft *nft, const struct config *config, char error[static NFT_ERROR_SIZE]);
 
 /* Turns the table that is installed into what config asks for, in one transaction in which nothing
- * that stays is touched; no packet is lost. Returns false with one line in error; then what the
+ * that stays is touched; no packet is lost, but for a moment of the egress role when it gets its
+ * first prefix. Returns false with one line in error; then what the
  * table does has not changed. It also fails when somebody else removed the table. One that is not
  * whole is installed anew. */
 bool nft_update(struct nft *nft, const struct config *config, char error[static NFT_ERROR_SIZE]);

@@ -55,44 +55,53 @@ int queue_fd(const struct queue *queue)
 	return mnl_socket_get_fd(queue->socket);
 }
 
-/* Sends a configuration message and waits for what the kernel says. Returns an errno. */
-static int configure(struct queue *queue, struct nlmsghdr *message)
+/* Packets are handed over as they are, unsegmented; a full queue drops (no NFQA_CFG_F_FAIL_OPEN).
+ * All in one message: a queue that is bound but not yet told how would hand packets over without
+ * their bytes. */
+static int bind_queue(struct queue *queue, const struct queue_options *options)
 {
-	char buffer[4096];
+	char buffer[256];
+	struct nlmsghdr *message = nfq_nlmsg_put(buffer, NFQNL_MSG_CONFIG, queue->number);
 
 	message->nlmsg_flags |= NLM_F_ACK;
-	if (mnl_socket_sendto(queue->socket, message, message->nlmsg_len) < 0)
-		return errno;
-	ssize_t length = mnl_socket_recvfrom(queue->socket, buffer, sizeof(buffer));
-	if (length < 0)
-		return errno;
-	return mnl_cb_run(buffer, (size_t)length, 0, mnl_socket_get_portid(queue->socket), NULL,
-			  NULL) < 0
-		       ? errno
-		       : 0;
-}
-
-static int bind_queue(struct queue *queue)
-{
-	char buffer[256];
-	struct nlmsghdr *message = nfq_nlmsg_put(buffer, NFQNL_MSG_CONFIG, queue->number);
-
 	nfq_nlmsg_cfg_put_cmd(message, AF_UNSPEC, NFQNL_CFG_CMD_BIND);
-	return configure(queue, message);
-}
-
-/* Packets are handed over as they are, unsegmented; a full queue drops (no NFQA_CFG_F_FAIL_OPEN).
- */
-static int set_parameters(struct queue *queue, const struct queue_options *options)
-{
-	char buffer[256];
-	struct nlmsghdr *message = nfq_nlmsg_put(buffer, NFQNL_MSG_CONFIG, queue->number);
-
 	nfq_nlmsg_cfg_put_params(message, NFQNL_COPY_PACKET, (int)options->copy_range);
 	mnl_attr_put_u32(message, NFQA_CFG_FLAGS, htonl(NFQA_CFG_F_GSO));
 	mnl_attr_put_u32(message, NFQA_CFG_MASK, htonl(NFQA_CFG_F_GSO | NFQA_CFG_F_FAIL_OPEN));
 	mnl_attr_put_u32(message, NFQA_CFG_QUEUE_MAXLEN, htonl(options->max_length));
-	return configure(queue, message);
+	return mnl_socket_sendto(queue->socket, message, message->nlmsg_len) < 0 ? errno : 0;
+}
+
+/* mnl_nlmsg_ok takes a length above 2 GB for a negative one, and mnl_nlmsg_next then walks
+ * backwards. */
+static bool message_fits(const struct nlmsghdr *message, size_t left)
+{
+	return left >= sizeof(*message) && message->nlmsg_len >= sizeof(*message) &&
+	       message->nlmsg_len <= left;
+}
+
+/* Waits for what the kernel says about the binding. Returns an errno. Packets may come first; their
+ * worker does not run yet, and whoever sent them sends them again. */
+static int await_binding(struct queue *queue)
+{
+	const struct nlmsghdr *message = (const struct nlmsghdr *)(const void *)queue->messages;
+	struct queue_packet packet;
+
+	for (;;) {
+		ssize_t length = mnl_socket_recvfrom(queue->socket, queue->messages, queue->slot);
+		if (length < 0 && errno != EINTR)
+			return errno;
+		if (length < 0 || !message_fits(message, (size_t)length))
+			continue;
+		if (message->nlmsg_type == NLMSG_ERROR)
+			return mnl_cb_run(message, (size_t)length, 0,
+					  mnl_socket_get_portid(queue->socket), NULL, NULL) < 0
+				       ? errno
+				       : 0;
+		if (queue_parse(message, &packet))
+			queue_verdict(queue, packet.id, NF_DROP, NULL, NULL, 0);
+		queue_flush(queue);
+	}
 }
 
 static void grow_buffer(int fd, int force, int fallback)
@@ -163,8 +172,8 @@ static int start(struct queue *queue, const struct queue_options *options)
 	tune_socket(queue);
 	if (!make_room(queue, options->copy_range))
 		return ENOMEM;
-	int failure = bind_queue(queue);
-	return failure != 0 ? failure : set_parameters(queue, options);
+	int failure = bind_queue(queue, options);
+	return failure != 0 ? failure : await_binding(queue);
 }
 
 struct queue *queue_open(const struct queue_options *options, char error[static QUEUE_ERROR_SIZE])
@@ -236,7 +245,7 @@ bool queue_parse(const struct nlmsghdr *message, struct queue_packet *packet)
 		return false;
 	const struct nlattr *payload = attributes.of[NFQA_PAYLOAD];
 	const struct nlattr *start = attributes.of[NFQA_PACKET_HDR];
-	if (payload == NULL || start == NULL || mnl_attr_get_payload_len(start) < sizeof(header))
+	if (start == NULL || mnl_attr_get_payload_len(start) < sizeof(header))
 		return false;
 	memcpy(&header, mnl_attr_get_payload(start), sizeof(header));
 	*packet = (struct queue_packet){
@@ -245,8 +254,8 @@ bool queue_parse(const struct nlmsghdr *message, struct queue_packet *packet)
 		.mark = attribute32(&attributes, NFQA_MARK),
 		.indev = attribute32(&attributes, NFQA_IFINDEX_INDEV),
 		.outdev = attribute32(&attributes, NFQA_IFINDEX_OUTDEV),
-		.payload = mnl_attr_get_payload(payload),
-		.length = mnl_attr_get_payload_len(payload),
+		.payload = payload != NULL ? mnl_attr_get_payload(payload) : NULL,
+		.length = payload != NULL ? mnl_attr_get_payload_len(payload) : 0,
 	};
 	uint32_t information = attribute32(&attributes, NFQA_SKB_INFO);
 	packet->checksum_not_ready = (information & NFQA_SKB_CSUMNOTREADY) != 0;
@@ -269,14 +278,6 @@ static void count_error(struct queue_counters *counters, const struct nlmsghdr *
 	counter_add(&counters->verdict_errors, 1);
 	if (error->error == -ENOENT)
 		counter_add(&counters->packets_gone, 1);
-}
-
-/* mnl_nlmsg_ok takes a length above 2 GB for a negative one, and mnl_nlmsg_next then walks
- * backwards. */
-static bool message_fits(const struct nlmsghdr *message, size_t left)
-{
-	return left >= sizeof(*message) && message->nlmsg_len >= sizeof(*message) &&
-	       message->nlmsg_len <= left;
 }
 
 void queue_take_datagram(struct queue_counters *counters, const uint8_t *bytes, size_t length,

@@ -26,7 +26,7 @@ struct queue_packet {
 	uint8_t hook;            /* NF_INET_* */
 	bool checksum_not_ready; /* left to the device (NFQA_SKB_CSUMNOTREADY) */
 	bool unsegmented;        /* several segments in one (NFQA_SKB_GSO) */
-	uint8_t *payload;        /* may be written to; valid until the next queue_receive */
+	uint8_t *payload; /* may be written to; valid until the next queue_receive. NULL: none */
 	size_t length;
 };
 

@@ -150,7 +150,7 @@ static void write_queue_chains(FILE *stream, const struct config *config, bool n
 		ruleset_write_queue_chain(stream, &chains[i], native_queue);
 }
 
-void ruleset_write(FILE *stream, const struct config *config, bool native_queue)
+static void write_table(FILE *stream, const struct config *config, bool native_queue, bool held)
 {
 	struct marks marks = marks_from_mask(config->mark);
 
@@ -159,8 +159,18 @@ void ruleset_write(FILE *stream, const struct config *config, bool native_queue)
 	if (config->service_count > 0)
 		ruleset_write_protect(stream, config, &marks);
 	if (config->egress_count > 0)
-		ruleset_write_egress(stream, config, &marks);
+		ruleset_write_egress(stream, config, &marks, held);
 	if (ruleset_splice_wanted(config))
-		ruleset_write_splice(stream, config, &marks);
+		ruleset_write_splice(stream, config, &marks, held);
 	fputs("}\n", stream);
+}
+
+void ruleset_write(FILE *stream, const struct config *config, bool native_queue)
+{
+	write_table(stream, config, native_queue, false);
+}
+
+void ruleset_write_held(FILE *stream, const struct config *config, bool native_queue)
+{
+	write_table(stream, config, native_queue, true);
 }

@@ -60,4 +60,7 @@ uint16_t ruleset_splice_queues(const struct config *config);
  * another kind of rule has to be put in front of what is in them. */
 void ruleset_write(FILE *stream, const struct config *config, bool native_queue);
 
+/* The same, but connections of the egress role are held up: see ruleset_egress_needs_hold. */
+void ruleset_write_held(FILE *stream, const struct config *config, bool native_queue);
+
 #endif

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "ruleset_egress.h"
 
+#include <string.h>
+
 #include "ruleset_internal.h"
+#include "ruleset_splice.h"
 
 /* Untranslated connections that were opened while the daemon was away; only then the set is used.
  */
@@ -42,6 +45,15 @@ static bool has_prefixes(const struct config *config)
 const char *ruleset_set_kind(const struct config *config)
 {
 	return has_prefixes(config) ? "_prefixes" : "";
+}
+
+bool ruleset_egress_needs_hold(const struct config *config, const char *installed)
+{
+	if (!has_prefixes(config))
+		return false;
+	return installed == NULL || strstr(installed, "\tset egress_prefixes4 {\n") == NULL ||
+	       (ruleset_splice_wanted(config) &&
+		strstr(installed, "\tset splice_prefixes4 {\n") == NULL);
 }
 
 /* Destinations of authentication mode, and those of them whose new connections may pass. */
@@ -113,34 +125,58 @@ void ruleset_write_share(FILE *stream, const char *chain, const char *port, unsi
 	fputs(" }\n\t}\n\n", stream);
 }
 
+void ruleset_write_hold(FILE *stream, const struct config *config, const char *address,
+			const char *port)
+{
+	char text[ENDPOINT_TEXT_SIZE];
+
+	for (size_t i = 0; i < config->egress_count; i++) {
+		const struct egress_config *egress = &config->egress[i];
+		for (size_t k = 0; k < egress->prefix_count; k++) {
+			const struct prefix *prefix = &egress->prefixes[k];
+			endpoint_format_address(&prefix->base, text);
+			fprintf(stream, "\t\t%s %s %s/%u tcp %s %u drop\n",
+				prefix->base.family == FAMILY_IPV4 ? "ip" : "ip6", address, text,
+				prefix->length, port, prefix->base.port);
+		}
+	}
+}
+
 /* The two chains that see what leaves for a server and what comes from one. Behind SNAT on the way
  * out, before conntrack on the way in: so the addresses are those of the wire, and conntrack sees
  * the client's numbers only. */
-static void write_hooks(FILE *stream, const struct config *config, const char *outgoing,
+static void write_hooks(FILE *stream, const struct config *config, bool held, const char *outgoing,
 			const char *incoming)
 {
 	const char *kind = ruleset_set_kind(config);
 
+	fputs("\tchain egress_out {\n"
+	      "\t\ttype filter hook postrouting priority srcnat + 50; policy accept;\n",
+	      stream);
+	if (held)
+		ruleset_write_hold(stream, config, "daddr", "dport");
 	fprintf(stream,
-		"\tchain egress_out {\n"
-		"\t\ttype filter hook postrouting priority srcnat + 50; policy accept;\n"
 		"\t\tip daddr . tcp dport @egress%s4 goto %s\n"
 		"\t\tip6 daddr . tcp dport @egress%s6 goto %s\n"
 		"\t\t" RULESET_ICMP_ERRORS RULESET_ERROR_LIMIT " goto translate_or_pass_0\n"
 		"\t\t" RULESET_ICMPV6_ERRORS RULESET_ERROR_LIMIT " goto translate_or_pass_0\n"
 		"\t}\n\n"
 		"\tchain egress_in {\n"
-		"\t\ttype filter hook prerouting priority raw; policy accept;\n"
+		"\t\ttype filter hook prerouting priority raw; policy accept;\n",
+		kind, outgoing, kind, outgoing);
+	if (held)
+		ruleset_write_hold(stream, config, "saddr", "sport");
+	fprintf(stream,
 		"\t\tip saddr . tcp sport @egress%s4 goto %s\n"
 		"\t\tip6 saddr . tcp sport @egress%s6 goto %s\n"
 		"\t\t" RULESET_ICMP_ERRORS RULESET_ERROR_LIMIT " goto translate_or_pass_0\n"
 		"\t\t" RULESET_ICMPV6_ERRORS RULESET_ERROR_LIMIT " goto translate_or_pass_0\n"
 		"\t}\n\n",
-		kind, outgoing, kind, outgoing, kind, incoming, kind, incoming);
+		kind, incoming, kind, incoming);
 }
 
 /* Where some new connections may pass without a daemon, translated ones must be known by their ct
- * mark, so that they wait for it. */
+ * mark, so that they wait for it. So does what conntrack cannot assign: it may be about one. */
 static void write_gate(FILE *stream, const struct config *config, const struct marks *marks)
 {
 	const char *kind = ruleset_set_kind(config);
@@ -149,6 +185,7 @@ static void write_gate(FILE *stream, const struct config *config, const struct m
 		"\tchain egress_gate {\n"
 		"\t\tmeta mark set meta mark & 0x%08x\n"
 		"\t\tct mark & 0x%08x == 0x%08x goto translate_sport\n"
+		"\t\tct state invalid goto translate_sport\n"
 		"\t\tip daddr . tcp dport @pass%s4 goto translate_or_pass_sport\n"
 		"\t\tip6 daddr . tcp dport @pass%s6 goto translate_or_pass_sport\n"
 		"\t\tgoto translate_sport\n"
@@ -163,16 +200,19 @@ static void write_gate(FILE *stream, const struct config *config, const struct m
 		~marks->mask, marks->mask, marks->verified, kind, kind);
 }
 
-/* The mark moves to the connection. One that went out untranslated is remembered, since it must not
- * be held up on its way back, where no ct mark is known yet. */
+/* The mark moves to the connection, if conntrack knows one. A connection that went out untranslated
+ * is remembered, since it must not be held up on its way back, where no ct mark is known yet. */
 static void write_keep(FILE *stream, const struct config *config, const struct marks *marks)
 {
 	const char *kind = ruleset_set_kind(config);
 
 	fprintf(stream,
+		"\tchain egress_translated {\n"
+		"\t\tmeta mark set meta mark & 0x%08x\n"
+		"\t\tct mark set ct mark & 0x%08x | 0x%08x\n"
+		"\t}\n\n"
 		"\tchain egress_mark {\n"
-		"\t\tmeta mark & 0x%08x == 0x%08x ct mark set ct mark & 0x%08x | 0x%08x "
-		"meta mark set meta mark & 0x%08x accept\n"
+		"\t\tmeta mark & 0x%08x == 0x%08x goto egress_translated\n"
 		"\t\tmeta mark set meta mark & 0x%08x\n"
 		"\t\tct mark & 0x%08x == 0x%08x accept\n"
 		"\t\tip daddr . tcp dport @pass%s4 update @untranslated4 { ip daddr . tcp dport . "
@@ -186,11 +226,12 @@ static void write_keep(FILE *stream, const struct config *config, const struct m
 		"\t\tip daddr . tcp dport @egress%s4 goto egress_mark\n"
 		"\t\tip6 daddr . tcp dport @egress%s6 goto egress_mark\n"
 		"\t}\n\n",
-		marks->mask, marks->verified, ~marks->mask, marks->verified, ~marks->mask,
+		~marks->mask, ~marks->mask, marks->verified, marks->mask, marks->verified,
 		~marks->mask, marks->mask, marks->verified, kind, kind, kind, kind);
 }
 
-void ruleset_write_egress(FILE *stream, const struct config *config, const struct marks *marks)
+void ruleset_write_egress(FILE *stream, const struct config *config, const struct marks *marks,
+			  bool held)
 {
 	unsigned int count = ruleset_egress_queues(config);
 	bool may_pass = ruleset_egress_may_pass(config);
@@ -202,13 +243,13 @@ void ruleset_write_egress(FILE *stream, const struct config *config, const struc
 	ruleset_write_share(stream, "translate", "sport", count);
 	ruleset_write_share(stream, "translate", "dport", count);
 	if (!may_pass) {
-		write_hooks(stream, config, "translate_sport", "translate_dport");
+		write_hooks(stream, config, held, "translate_sport", "translate_dport");
 		return;
 	}
 	write_pass_sets(stream, config);
 	ruleset_write_share(stream, "translate_or_pass", "sport", count);
 	ruleset_write_share(stream, "translate_or_pass", "dport", count);
 	write_gate(stream, config, marks);
-	write_hooks(stream, config, "egress_gate", "egress_back");
+	write_hooks(stream, config, held, "egress_gate", "egress_back");
 	write_keep(stream, config, marks);
 }

@@ -31,7 +31,20 @@ void ruleset_write_prefix_set(FILE *stream, const struct config *config, uint8_t
  * by flow_shard. */
 void ruleset_write_share(FILE *stream, const char *chain, const char *port, unsigned int count);
 
-/* Writes the sets and chains of the egress role into an open table. */
-void ruleset_write_egress(FILE *stream, const struct config *config, const struct marks *marks);
+/* Whether a transaction from the table installed (its text, or NULL: whatever is there) to what
+ * config asks for makes sets of prefixes. The kernel fills such a set when its transaction has
+ * taken effect already (nft_set_commit_update comes after the new generation): in that moment the
+ * rules find nothing in it. */
+bool ruleset_egress_needs_hold(const struct config *config, const char *installed);
+
+/* Writes rules that drop what goes to the destinations (address "daddr", port "dport") or comes
+ * from them ("saddr", "sport"), by plain comparison, without a set. */
+void ruleset_write_hold(FILE *stream, const struct config *config, const char *address,
+			const char *port);
+
+/* Writes the sets and chains of the egress role into an open table. held: what belongs to the
+ * destinations is dropped, by rules that need no set. */
+void ruleset_write_egress(FILE *stream, const struct config *config, const struct marks *marks,
+			  bool held);
 
 #endif

@@ -42,11 +42,17 @@ static void write_gates(FILE *stream, const struct marks *marks)
 
 /* Clients behind this host, before conntrack: it sees the numbers that the server sees. Then what
  * the servers say, behind conntrack and NAT: with the addresses that the client knows. */
-static void write_forwarded(FILE *stream, const char *kind)
+static void write_forwarded(FILE *stream, const struct config *config, bool held)
 {
+	const char *kind = ruleset_set_kind(config);
+
+	fputs("\tchain splice_in {\n"
+	      "\t\ttype filter hook prerouting priority raw; policy accept;\n",
+	      stream);
+	/* The way back is held in "egress_in". */
+	if (held)
+		ruleset_write_hold(stream, config, "daddr", "dport");
 	fprintf(stream,
-		"\tchain splice_in {\n"
-		"\t\ttype filter hook prerouting priority raw; policy accept;\n"
 		"\t\tiif \"lo\" accept\n"
 		"\t\tip daddr . tcp dport @splice%s4 goto splice_client\n"
 		"\t\tip6 daddr . tcp dport @splice%s6 goto splice_client\n"
@@ -102,7 +108,8 @@ static void write_local(FILE *stream, const char *kind, const struct marks *mark
 		marks->mask, marks->verified, kind, marks->mask, marks->verified, kind);
 }
 
-void ruleset_write_splice(FILE *stream, const struct config *config, const struct marks *marks)
+void ruleset_write_splice(FILE *stream, const struct config *config, const struct marks *marks,
+			  bool held)
 {
 	unsigned int count = ruleset_splice_queues(config);
 	const char *kind = ruleset_set_kind(config);
@@ -112,6 +119,6 @@ void ruleset_write_splice(FILE *stream, const struct config *config, const struc
 	ruleset_write_share(stream, "splice", "sport", count);
 	ruleset_write_share(stream, "splice", "dport", count);
 	write_gates(stream, marks);
-	write_forwarded(stream, kind);
+	write_forwarded(stream, config, held);
 	write_local(stream, kind, marks);
 }

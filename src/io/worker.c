@@ -2,6 +2,7 @@
 #include "worker.h"
 
 #include <errno.h>
+#include <linux/netfilter.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -79,6 +80,11 @@ static void take_packet(void *context, struct queue_packet *packet)
 {
 	struct worker *worker = context;
 
+	/* The kernel had no memory for the bytes, or was just binding the queue. */
+	if (packet->payload == NULL) {
+		queue_verdict(worker->queue, packet->id, NF_DROP, NULL, NULL, 0);
+		return;
+	}
 	worker->callbacks.packet(worker->callbacks.context, worker, packet);
 }
 

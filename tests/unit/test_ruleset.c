@@ -3,6 +3,8 @@
  * are written instead: read the difference before committing it. */
 #include "io/ruleset.h"
 
+#include "io/ruleset_egress.h"
+
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -128,6 +130,43 @@ START_TEST(shares_of_the_workers)
 }
 END_TEST
 
+/* The first rule of both directions drops, and nothing else differs. */
+START_TEST(held_while_sets_of_prefixes_are_filled)
+{
+	struct config *config = load("egress-pass");
+	char *text = ruleset_of(config, true);
+	char *held = NULL;
+	size_t size = 0;
+	FILE *stream = open_memstream(&held, &size);
+
+	ck_assert_ptr_nonnull(stream);
+	ruleset_write_held(stream, config, true);
+	fclose(stream);
+	ck_assert(ruleset_egress_needs_hold(config, NULL));
+	ck_assert(!ruleset_egress_needs_hold(config, text));
+	static const char *const heads[] = {"\tchain egress_out {\n", "\tchain egress_in {\n"};
+	for (size_t i = 0; i < 2; i++) {
+		char *rule = strstr(held, heads[i]);
+		ck_assert_ptr_nonnull(rule);
+		rule = strchr(rule + strlen(heads[i]), '\n') + 1;
+		unsigned int rules = 0;
+		while (strcspn(rule, "\n") > 5 && memcmp(strchr(rule, '\n') - 5, " drop", 5) == 0) {
+			char *next = strchr(rule, '\n') + 1;
+			memmove(rule, next, strlen(next) + 1);
+			rules++;
+		}
+		ck_assert_uint_eq(rules, 3);
+	}
+	ck_assert_str_eq(held, text);
+	free(text);
+	free(held);
+	config_free(config);
+	config = load("egress-drop");
+	ck_assert(!ruleset_egress_needs_hold(config, NULL));
+	config_free(config);
+}
+END_TEST
+
 START_TEST(bits_of_the_mark)
 {
 	struct marks marks = marks_from_mask(0x90000100);
@@ -147,6 +186,7 @@ int main(void)
 	tcase_add_loop_test(tcase, golden, 0, sizeof(cases) / sizeof(cases[0]));
 	tcase_add_loop_test(tcase, without_queue_statement, 0, sizeof(cases) / sizeof(cases[0]));
 	tcase_add_test(tcase, shares_of_the_workers);
+	tcase_add_test(tcase, held_while_sets_of_prefixes_are_filled);
 	tcase_add_test(tcase, bits_of_the_mark);
 	return run_tcase("ruleset", tcase);
 }
