@@ -128,11 +128,10 @@ static void carry_out(struct egress_worker *egress, struct worker *worker,
  * the old ones. There the flow is not known, and must not pass untranslated for that. Returns
  * whether the packet went to another worker. */
 static bool hand_on(struct egress_worker *egress, struct worker *worker,
-		    const struct queue_packet *queued, const struct endpoint *client,
-		    uint32_t flags)
+		    const struct queue_packet *queued, uint16_t client_port, uint32_t flags)
 {
 	const struct egress_setup *setup = egress->setup;
-	unsigned int shard = flow_shard(client->port, setup->count);
+	unsigned int shard = flow_shard(client_port, setup->count);
 
 	if (shard == egress->number)
 		return false;
@@ -151,7 +150,8 @@ static void translate_error(struct egress_worker *egress, struct worker *worker,
 	decision.reason = icmp_quote_parse(&quote, packet);
 	if (decision.reason == REASON_NONE) {
 		if (hand_on(egress, worker, queued,
-			    from_wire(queued) ? &quote.tuple.source : &quote.tuple.destination,
+			    from_wire(queued) ? quote.tuple.source.port
+					      : quote.tuple.destination.port,
 			    NF_VERDICT_FLAG_QUEUE_BYPASS))
 			return;
 		if (from_wire(queued))
@@ -169,8 +169,8 @@ static void translate_segment(struct egress_worker *egress, struct worker *worke
 	struct tuple tuple = segment->tuple;
 	struct decision decision;
 
-	if (hand_on(egress, worker, queued, from_wire(queued) ? &tuple.destination : &tuple.source,
-		    0))
+	if (hand_on(egress, worker, queued,
+		    from_wire(queued) ? tuple.destination.port : tuple.source.port, 0))
 		return;
 	if (from_wire(queued))
 		egress_from_server(egress->engine, destinations, segment, worker_time(worker),

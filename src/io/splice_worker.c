@@ -205,6 +205,22 @@ static bool from_server(const struct splice_worker *splice, const struct queue_p
 	return (queued->mark & marks->mask) == marks->pending;
 }
 
+/* All errors come to the first worker; which one they are about only the quote tells. Segments come
+ * to the wrong one while the rules are those of another number of queues: see egress_worker.c. */
+static bool hand_on(struct splice_worker *splice, const struct queue_packet *queued,
+		    const struct endpoint *client, uint32_t flags)
+{
+	const struct splice_setup *setup = splice->setup;
+	unsigned int shard = flow_shard(client->port, setup->count);
+
+	if (shard == splice->number)
+		return false;
+	counter_add(&splice->counters.handed_on, 1);
+	queue_verdict(worker_queue(splice->worker), queued->id,
+		      NF_QUEUE_NR(setup->first_queue + shard) | flags, NULL, NULL, 0);
+	return true;
+}
+
 static void splice_segment(struct splice_worker *splice, const struct queue_packet *queued,
 			   struct segment *segment)
 {
@@ -213,8 +229,11 @@ static void splice_segment(struct splice_worker *splice, const struct queue_pack
 	struct tuple tuple = segment->tuple;
 	const struct destination *destination;
 	struct splice_result result;
+	bool server = from_server(splice, queued);
 
-	if (from_server(splice, queued)) {
+	if (hand_on(splice, queued, server ? &tuple.destination : &tuple.source, 0))
+		return;
+	if (server) {
 		destination = destination_of(splice, &segment->tuple.source);
 		splice_from_server(splice->engine, segment, now, &output, &result);
 	} else {
@@ -259,25 +278,6 @@ static void translate_quote(struct splice_worker *splice, const struct queue_pac
 	decision->modified = true;
 }
 
-/* All errors come to the first worker; which one they are about only the quote tells. */
-static bool hand_on(struct splice_worker *splice, const struct queue_packet *queued,
-		    const struct icmp_quote *quote)
-{
-	const struct splice_setup *setup = splice->setup;
-	bool about_client = destination_of(splice, &quote->tuple.destination) != NULL;
-	const struct endpoint *client =
-		about_client ? &quote->tuple.source : &quote->tuple.destination;
-	unsigned int shard = flow_shard(client->port, setup->count);
-
-	if (shard == splice->number)
-		return false;
-	counter_add(&splice->counters.handed_on, 1);
-	queue_verdict(worker_queue(splice->worker), queued->id,
-		      NF_QUEUE_NR(setup->first_queue + shard) | NF_VERDICT_FLAG_QUEUE_BYPASS, NULL,
-		      NULL, 0);
-	return true;
-}
-
 static void splice_error(struct splice_worker *splice, const struct queue_packet *queued,
 			 struct packet *packet)
 {
@@ -286,7 +286,10 @@ static void splice_error(struct splice_worker *splice, const struct queue_packet
 
 	decision.reason = icmp_quote_parse(&quote, packet);
 	if (decision.reason == REASON_NONE) {
-		if (hand_on(splice, queued, &quote))
+		bool about_client = destination_of(splice, &quote.tuple.destination) != NULL;
+		if (hand_on(splice, queued,
+			    about_client ? &quote.tuple.source : &quote.tuple.destination,
+			    NF_VERDICT_FLAG_QUEUE_BYPASS))
 			return;
 		translate_quote(splice, queued, &quote, &decision);
 	}
