@@ -31,6 +31,7 @@ struct egress_worker *egress_worker_new(const struct egress_setup *setup, unsign
 	egress->setup = setup;
 	egress->number = number;
 	egress->flows = flows;
+	atomic_init(&egress->counters.flows, table_count(flows));
 	egress->engine = egress_new(flows);
 	if (egress->engine != NULL)
 		return egress;

@@ -50,6 +50,7 @@ struct splice_worker *splice_worker_new(const struct splice_setup *setup, unsign
 	splice->setup = setup;
 	splice->number = number;
 	splice->flows = flows;
+	atomic_init(&splice->counters.flows, table_count(flows));
 	splice->engine = make_engine(setup, flows);
 	if (splice->engine != NULL)
 		splice->inject = inject_open(setup->egress->marks.verified);

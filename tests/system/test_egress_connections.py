@@ -47,6 +47,23 @@ def test_transfer_survives_stop_and_another_number_of_workers(net):
     finish_transfer(transfer, digest)
 
 
+def test_stop_right_after_a_start_keeps_the_rules_of_translated_connections(net):
+    echo_server(net.server)
+    holder = net.laptop.start([PYTHON, "-c", HOLDER.format(
+        before="", prepare="", after="print('connected', flush=True); input()\n"
+        "s.sendall(b'still here'); print(s.recv(100), flush=True)"), "10.3.0.2", "7000", "0"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert holder.stdout.readline() == "connected\n"
+    assert net.daemon.stop() == 0
+    net.daemon.start()
+    assert net.daemon.stop() == 0
+    assert [event["flows"] for event in net.daemon.events(event="ruleset-kept")] == ["1", "1"]
+    net.daemon.start()
+    holder.stdin.write("\n")
+    holder.stdin.flush()
+    assert holder.stdout.readline() == "b'still here'\n"
+
+
 @pytest.mark.parametrize("isn", [0xffffff00, 1, 0x7fffffff])
 def test_client_numbers_that_wrap_around(net, isn):
     """The client's numbers pass 2^32 at another moment than those on the wire."""
