@@ -269,7 +269,7 @@ def test_signed_segments_pass_untouched(lab):
             "    address = struct.pack('H2x4s120x', socket.AF_INET, socket.inet_aton(peer))\n"
             "    s.setsockopt(socket.SOL_TCP, 14, address + struct.pack('xxH4x80s', 4, b'bgp!'))\n")
     server = net.server.start([PYTHON, "-c", ECHO.format(
-        prepare=sign + "sign(listener, '10.2.0.2')"), 7000], stdout=subprocess.PIPE, text=True)
+        prepare=sign + "sign(listener, '10.2.0.2')", options="dict()"), 7000], stdout=subprocess.PIPE, text=True)
     assert server.stdout.readline() == "ready\n"
     for _ in range(2):
         assert client(net.client, "10.3.0.2", PING, before=sign, prepare="sign(s, address)") == \
