@@ -6,6 +6,16 @@
 #include "ruleset_internal.h"
 #include "ruleset_splice.h"
 
+#define ICMP_ERRORS \
+	"icmp type { destination-unreachable, source-quench, time-exceeded, parameter-problem }"
+#define ICMPV6_ERRORS                                                                              \
+	"icmpv6 type { destination-unreachable, packet-too-big, time-exceeded, parameter-problem " \
+	"}"
+
+/* A flood of errors must not keep the queue from translating; what is beyond goes on untranslated,
+ * which TCP takes for an error about something else. */
+#define ERROR_LIMIT " limit rate 1000/second burst 1000 packets"
+
 /* Untranslated connections that were opened while the daemon was away; only then the set is used.
  */
 #define UNTRANSLATED_TIMEOUT "5d"
@@ -142,37 +152,48 @@ void ruleset_write_hold(FILE *stream, const struct config *config, const char *a
 	}
 }
 
+void ruleset_write_branch(FILE *stream, const struct config *config, const char *set,
+			  const char *address, const char *port, const char *statement)
+{
+	const char *kind = ruleset_set_kind(config);
+
+	FOR_EACH_FAMILY(family)
+	{
+		fprintf(stream, "\t\t%s %s . tcp %s @%s%s%s %s\n", family->header, address, port,
+			set, kind, family->digit, statement);
+	}
+}
+
+void ruleset_write_errors(FILE *stream, const char *target)
+{
+	fprintf(stream,
+		"\t\t" ICMP_ERRORS ERROR_LIMIT " goto %s\n"
+		"\t\t" ICMPV6_ERRORS ERROR_LIMIT " goto %s\n",
+		target, target);
+}
+
 /* The two chains that see what leaves for a server and what comes from one. Behind SNAT on the way
  * out, before conntrack on the way in: so the addresses are those of the wire, and conntrack sees
  * the client's numbers only. */
 static void write_hooks(FILE *stream, const struct config *config, bool held, const char *outgoing,
 			const char *incoming)
 {
-	const char *kind = ruleset_set_kind(config);
-
 	fputs("\tchain egress_out {\n"
 	      "\t\ttype filter hook postrouting priority srcnat + 50; policy accept;\n",
 	      stream);
 	if (held)
 		ruleset_write_hold(stream, config, "daddr", "dport");
-	fprintf(stream,
-		"\t\tip daddr . tcp dport @egress%s4 goto %s\n"
-		"\t\tip6 daddr . tcp dport @egress%s6 goto %s\n"
-		"\t\t" RULESET_ICMP_ERRORS RULESET_ERROR_LIMIT " goto translate_or_pass_0\n"
-		"\t\t" RULESET_ICMPV6_ERRORS RULESET_ERROR_LIMIT " goto translate_or_pass_0\n"
-		"\t}\n\n"
-		"\tchain egress_in {\n"
-		"\t\ttype filter hook prerouting priority raw; policy accept;\n",
-		kind, outgoing, kind, outgoing);
+	ruleset_write_branch(stream, config, "egress", "daddr", "dport", outgoing);
+	ruleset_write_errors(stream, "translate_or_pass_0");
+	fputs("\t}\n\n"
+	      "\tchain egress_in {\n"
+	      "\t\ttype filter hook prerouting priority raw; policy accept;\n",
+	      stream);
 	if (held)
 		ruleset_write_hold(stream, config, "saddr", "sport");
-	fprintf(stream,
-		"\t\tip saddr . tcp sport @egress%s4 goto %s\n"
-		"\t\tip6 saddr . tcp sport @egress%s6 goto %s\n"
-		"\t\t" RULESET_ICMP_ERRORS RULESET_ERROR_LIMIT " goto translate_or_pass_0\n"
-		"\t\t" RULESET_ICMPV6_ERRORS RULESET_ERROR_LIMIT " goto translate_or_pass_0\n"
-		"\t}\n\n",
-		kind, incoming, kind, incoming);
+	ruleset_write_branch(stream, config, "egress", "saddr", "sport", incoming);
+	ruleset_write_errors(stream, "translate_or_pass_0");
+	fputs("\t}\n\n", stream);
 }
 
 /* Where some new connections may pass without a daemon, translated ones must be known by their ct
@@ -243,13 +264,13 @@ void ruleset_write_egress(FILE *stream, const struct config *config, const struc
 	ruleset_write_share(stream, "translate", "sport", count);
 	ruleset_write_share(stream, "translate", "dport", count);
 	if (!may_pass) {
-		write_hooks(stream, config, held, "translate_sport", "translate_dport");
+		write_hooks(stream, config, held, "goto translate_sport", "goto translate_dport");
 		return;
 	}
 	write_pass_sets(stream, config);
 	ruleset_write_share(stream, "translate_or_pass", "sport", count);
 	ruleset_write_share(stream, "translate_or_pass", "dport", count);
 	write_gate(stream, config, marks);
-	write_hooks(stream, config, held, "egress_gate", "egress_back");
+	write_hooks(stream, config, held, "goto egress_gate", "goto egress_back");
 	write_keep(stream, config, marks);
 }

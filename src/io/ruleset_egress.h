@@ -5,16 +5,6 @@
 
 #include "ruleset.h"
 
-#define RULESET_ICMP_ERRORS \
-	"icmp type { destination-unreachable, source-quench, time-exceeded, parameter-problem }"
-#define RULESET_ICMPV6_ERRORS                                                                      \
-	"icmpv6 type { destination-unreachable, packet-too-big, time-exceeded, parameter-problem " \
-	"}"
-
-/* A flood of errors must not keep the queue from translating; what is beyond goes on untranslated,
- * which TCP takes for an error about something else. */
-#define RULESET_ERROR_LIMIT " limit rate 1000/second burst 1000 packets"
-
 /* Whether some new connections go out without a daemon (on_failure = "pass"). Only then connections
  * are marked, and need connection tracking. */
 bool ruleset_egress_may_pass(const struct config *config);
@@ -26,6 +16,14 @@ const char *ruleset_set_kind(const struct config *config);
 /* Writes a set of destination prefixes, those that are wanted: NAME, ruleset_set_kind, 4 or 6. */
 void ruleset_write_prefix_set(FILE *stream, const struct config *config, uint8_t family,
 			      const char *name, bool (*wanted)(const struct egress_config *egress));
+
+/* Writes a rule for each family: statement for what goes to (address "daddr", port "dport") or
+ * comes from ("saddr", "sport") what is in the set of prefixes of that name. */
+void ruleset_write_branch(FILE *stream, const struct config *config, const char *set,
+			  const char *address, const char *port, const char *statement);
+
+/* Writes rules that send ICMP errors to the chain target, as many as cannot fill a queue. */
+void ruleset_write_errors(FILE *stream, const char *target);
 
 /* Writes a chain CHAIN_PORT ("sport" or "dport", the client's) that goes on to CHAIN_0, CHAIN_1, …
  * by flow_shard. */

@@ -44,42 +44,36 @@ static void write_gates(FILE *stream, const struct marks *marks)
  * the servers say, behind conntrack and NAT: with the addresses that the client knows. */
 static void write_forwarded(FILE *stream, const struct config *config, bool held)
 {
-	const char *kind = ruleset_set_kind(config);
-
 	fputs("\tchain splice_in {\n"
 	      "\t\ttype filter hook prerouting priority raw; policy accept;\n",
 	      stream);
 	/* The way back is held in "egress_in". */
 	if (held)
 		ruleset_write_hold(stream, config, "daddr", "dport");
-	fprintf(stream,
-		"\t\tiif \"lo\" accept\n"
-		"\t\tip daddr . tcp dport @splice%s4 goto splice_client\n"
-		"\t\tip6 daddr . tcp dport @splice%s6 goto splice_client\n"
-		"\t\t" RULESET_ICMP_ERRORS RULESET_ERROR_LIMIT " goto splice_client_errors\n"
-		"\t\t" RULESET_ICMPV6_ERRORS RULESET_ERROR_LIMIT " goto splice_client_errors\n"
-		"\t}\n\n"
-		"\tchain splice_back {\n"
-		"\t\ttype filter hook prerouting priority dstnat + 50; policy accept;\n"
-		"\t\tiif \"lo\" accept\n"
-		"\t\tip saddr . tcp sport @splice%s4 goto splice_server\n"
-		"\t\tip6 saddr . tcp sport @splice%s6 goto splice_server\n"
-		"\t\t" RULESET_ICMP_ERRORS RULESET_ERROR_LIMIT " goto splice_server_errors\n"
-		"\t\t" RULESET_ICMPV6_ERRORS RULESET_ERROR_LIMIT " goto splice_server_errors\n"
-		"\t}\n\n",
-		kind, kind, kind, kind);
+	fputs("\t\tiif \"lo\" accept\n", stream);
+	ruleset_write_branch(stream, config, "splice", "daddr", "dport", "goto splice_client");
+	ruleset_write_errors(stream, "splice_client_errors");
+	fputs("\t}\n\n"
+	      "\tchain splice_back {\n"
+	      "\t\ttype filter hook prerouting priority dstnat + 50; policy accept;\n"
+	      "\t\tiif \"lo\" accept\n",
+	      stream);
+	ruleset_write_branch(stream, config, "splice", "saddr", "sport", "goto splice_server");
+	ruleset_write_errors(stream, "splice_server_errors");
+	fputs("\t}\n\n", stream);
 }
 
 /* What leaves this host: programs that are clients, a firewall that refuses in the server's name,
  * and what the daemon sends. What it sends to clients is about a connection that conntrack does not
  * know (yet). What it sends to servers must belong to one that conntrack knows: its SYN has passed
  * all filters. */
-static void write_local(FILE *stream, const char *kind, const struct marks *marks)
+static void write_local(FILE *stream, const struct config *config, const struct marks *marks)
 {
+	const char *kind = ruleset_set_kind(config);
+
+	fputs("\tchain splice_own {\n", stream);
+	ruleset_write_branch(stream, config, "splice", "saddr", "sport", "notrack");
 	fprintf(stream,
-		"\tchain splice_own {\n"
-		"\t\tip saddr . tcp sport @splice%s4 notrack\n"
-		"\t\tip6 saddr . tcp sport @splice%s6 notrack\n"
 		"\t}\n\n"
 		"\tchain splice_known {\n"
 		"\t\tmeta mark set meta mark & 0x%08x\n"
@@ -89,13 +83,12 @@ static void write_local(FILE *stream, const char *kind, const struct marks *mark
 		"\t}\n\n"
 		"\tchain splice_out {\n"
 		"\t\ttype filter hook output priority raw; policy accept;\n"
-		"\t\tmeta mark & 0x%08x == 0x%08x goto splice_own\n"
-		"\t\tip daddr . tcp dport @splice%s4 goto splice_client\n"
-		"\t\tip6 daddr . tcp dport @splice%s6 goto splice_client\n"
-		"\t\tip saddr . tcp sport @splice%s4 goto splice_server\n"
-		"\t\tip6 saddr . tcp sport @splice%s6 goto splice_server\n"
-		"\t\t" RULESET_ICMP_ERRORS RULESET_ERROR_LIMIT " goto splice_client_errors\n"
-		"\t\t" RULESET_ICMPV6_ERRORS RULESET_ERROR_LIMIT " goto splice_client_errors\n"
+		"\t\tmeta mark & 0x%08x == 0x%08x goto splice_own\n",
+		~marks->mask, marks->mask, marks->verified);
+	ruleset_write_branch(stream, config, "splice", "daddr", "dport", "goto splice_client");
+	ruleset_write_branch(stream, config, "splice", "saddr", "sport", "goto splice_server");
+	ruleset_write_errors(stream, "splice_client_errors");
+	fprintf(stream,
 		"\t}\n\n"
 		"\tchain splice_sent {\n"
 		"\t\ttype filter hook output priority mangle - 5; policy accept;\n"
@@ -104,7 +97,6 @@ static void write_local(FILE *stream, const char *kind, const struct marks *mark
 		"\t\tmeta mark & 0x%08x == 0x%08x ip6 daddr . tcp dport @splice%s6 goto "
 		"splice_known\n"
 		"\t}\n\n",
-		kind, kind, ~marks->mask, marks->mask, marks->verified, kind, kind, kind, kind,
 		marks->mask, marks->verified, kind, marks->mask, marks->verified, kind);
 }
 
@@ -112,7 +104,6 @@ void ruleset_write_splice(FILE *stream, const struct config *config, const struc
 			  bool held)
 {
 	unsigned int count = ruleset_splice_queues(config);
-	const char *kind = ruleset_set_kind(config);
 
 	ruleset_write_prefix_set(stream, config, FAMILY_IPV4, "splice", has_integrity);
 	ruleset_write_prefix_set(stream, config, FAMILY_IPV6, "splice", has_integrity);
@@ -120,5 +111,5 @@ void ruleset_write_splice(FILE *stream, const struct config *config, const struc
 	ruleset_write_share(stream, "splice", "dport", count);
 	write_gates(stream, marks);
 	write_forwarded(stream, config, held);
-	write_local(stream, kind, marks);
+	write_local(stream, config, marks);
 }
