@@ -11,7 +11,7 @@ import subprocess
 
 import pytest
 
-from egress_net import Net, get, put_file, size_of, start_transfer
+from egress_net import Net, finish_transfer, get, put_file, size_of, start_transfer
 from lab import PYTHON, wait_until
 
 WAYS = ["delete table inet knockgw", "flush table inet knockgw", "flush ruleset",
@@ -35,7 +35,7 @@ def spoil(namespace, daemon, way):
 def test_rules_come_back_under_traffic(lab, way):
     net = Net(lab, masquerade=False)
     before = {namespace.name: ruleset(namespace) for namespace in (net.egress, net.gateway)}
-    path, _ = put_file(net, 64 << 20)
+    path, digest = put_file(net, 64 << 20)
     transfer = start_transfer(net, "up", path)
     wait_until(lambda: size_of(transfer) > 1 << 20, what="bytes to arrive")
     role = "protect" if "protect" in way else "egress" if "egress" in way else ""
@@ -44,6 +44,8 @@ def test_rules_come_back_under_traffic(lab, way):
         if role in ("", roles):
             spoil(namespace, daemon, way)
             assert ruleset(namespace) == before[namespace.name]
+    if role == "protect":
+        finish_transfer(transfer, digest)
     # What passed untranslated meanwhile may have ended the transfer; new connections are as before.
     for process in transfer[:2]:
         process.kill()
