@@ -560,6 +560,8 @@ bool daemon_run(struct config *config, struct background *background)
 	};
 
 	privileges_forbid_dumps();
+	/* A client of a socket that leaves before its answer must not end the daemon. */
+	signal(SIGPIPE, SIG_IGN);
 	log_open(config->log_level, config->log_format, background == NULL);
 	if (daemon.generation == NULL) {
 		log_event(LOG_LEVEL_ERROR, "start-failed", "reason=\"out of memory\"");
@@ -567,7 +569,8 @@ bool daemon_run(struct config *config, struct background *background)
 		return false;
 	}
 	privileges_prepare(config);
-	bool started = open_and_drop(&daemon.outlets, config) && start(&daemon) && confine();
+	/* Threads inherit the filter: none of them serves a moment without it. */
+	bool started = open_and_drop(&daemon.outlets, config) && confine() && start(&daemon);
 	if (started) {
 		announce(background);
 		event_base_dispatch(daemon.base);

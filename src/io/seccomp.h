@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The filter of system calls that the daemon lives with once it serves. */
+/* The filter of system calls that the daemon serves with. */
 #ifndef KNOCKGW_IO_SECCOMP_H
 #define KNOCKGW_IO_SECCOMP_H
 
@@ -8,7 +8,7 @@
 enum { SECCOMP_ERROR_SIZE = 128 };
 
 /* Puts the filter on all threads of this process, and on those it starts later. From then on:
- *  - what serving, reloading and stopping need is allowed;
+ *  - what starting to serve, serving, reloading and stopping need is allowed;
  *  - what only an intruder would call (exec, fork, ptrace, bpf, another user, …) ends the process
  *    by SIGSYS, after a line event=forbidden-system-call on standard error. Ports are closed then;
  *  - every other call fails with EPERM: a C library of tomorrow that tries something new must not

@@ -11,6 +11,7 @@ import os
 import pathlib
 import re
 import resource
+import signal
 import socket
 import stat
 import subprocess
@@ -321,6 +322,33 @@ def test_stuck_clients_stop_nothing(net, many_files):
         descriptors = len(os.listdir(f"/proc/{net.daemon.process.pid}/fd"))
         assert descriptors < 200
     assert net.daemon.ask("services")[0]["refused"] == 1
+
+
+def test_clients_that_leave_before_their_answer_stop_nothing(net):
+    """Writing to a socket that nobody reads any more raises SIGPIPE, which would end the daemon."""
+    for request in (b"status\n", b"stats\n", b"nonsense\n", b"monitor debug\n"):
+        net.daemon.process.send_signal(signal.SIGSTOP)
+        with raw(net, request):
+            pass
+        net.daemon.process.send_signal(signal.SIGCONT)
+        assert net.daemon.ask("status")[0]["pid"] == net.daemon.process.pid
+    # One with events on their way to it.
+    monitor = raw(net, b"monitor debug\n")
+    wait_until(lambda: monitor.recv(12) == b'{"ok":true}\n', what="the monitor")
+    net.daemon.process.send_signal(signal.SIGSTOP)
+    flood = net.client.start([PYTHON, "-c", CONNECT, "10.2.0.10", "80", str(right() ^ 1)],
+                             env={**os.environ, "PYTHONPATH": str(SOURCE / "tests/system")})
+    wait_until(lambda: waiting_packets(net) > 0, what="a SYN in the queue")
+    monitor.close()
+    net.daemon.process.send_signal(signal.SIGCONT)
+    assert flood.wait(timeout=20) == 0
+    assert net.daemon.ask("status")[0]["pid"] == net.daemon.process.pid
+    assert net.daemon.process.poll() is None
+
+
+def waiting_packets(net):
+    listing = net.gateway.run("cat /proc/net/netfilter/nfnetlink_queue").stdout
+    return sum(int(line.split()[2]) for line in listing.splitlines())
 
 
 def test_half_request_is_given_up(net):

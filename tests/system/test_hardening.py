@@ -7,6 +7,7 @@
 knockgw runs on egress and on gateway, as the user "daemon", which every Debian has. The build with
 sanitizers allows more system calls, so the hardened one is tried where it counts.
 """
+import contextlib
 import ctypes
 import os
 import pathlib
@@ -18,7 +19,7 @@ import subprocess
 
 import pytest
 
-from lab import BUILD, SOURCE, Daemon, url
+from lab import BUILD, KNOCKCTL, SOURCE, Daemon, url
 from topology import TwoGateways
 
 HARDENED = pathlib.Path(os.environ.get("KNOCKGW_HARDENED_BUILDDIR", SOURCE / "build" / "gcc"))
@@ -129,6 +130,115 @@ def test_unprivileged_and_able(lab, build):
     for daemon in net.daemons:
         assert daemon.stop() == 0
         assert "forbidden-system-call" not in daemon.log()
+
+
+def test_filter_is_there_before_anything_is_served(lab):
+    """Threads have the filter from their first moment, and so has the main one before the rules."""
+    daemon = plain(lab, 'user = "daemon";', program=program("hardened"))
+    give(daemon.config)
+    daemon.start(wait=False)
+    seen = []
+    while "knockgw: ready" not in daemon.log():
+        assert daemon.process.poll() is None, daemon.log()
+        tables = daemon.namespace.run("nft list tables").stdout
+        found = {}
+        for thread in threads(daemon):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                found[thread.name] = status(thread)["Seccomp"]
+        # What serves was there before the threads were looked at.
+        if len(found) > 1 or "knockgw" in tables:
+            seen.append(found)
+    assert_unprivileged(daemon, USER)
+    assert all(filters == ["2"] for found in seen for filters in found.values()), seen
+    assert daemon.stop() == 0
+
+
+# What a reload may bring and take away. Both sides of a row fit: pages go on coming through.
+CHECKED = "integrity = 16;"
+MORE_SERVICES = """
+  , { name = "more"; address = [ "10.2.0.10", "fd02::10" ]; port = [ 81, 82 ]; secret = "more";
+      integrity = 32; reassemble = true; }
+  , { name = "keys"; address = "10.2.0.1"; port = 83;
+      secret = ( { name = "a"; secret = "first"; }, { name = "b"; secret = "second"; } ); }"""
+BACKENDS = 'backends = ( { address = "10.3.0.2"; }, { address = "fd03::2"; } );'
+CHECKED_BACKENDS = """backends = ( { address = "10.3.0.2"; weight = 3; }, { address = "fd03::2"; } );
+    schedule = "round-robin"; health = { interval = 1; timeout = 0.4; fall = 1; rise = 1; };"""
+MORE_EGRESS = """
+  , { name = "checked"; destination = "198.51.100.0/24"; port = 443; secret = "x"; integrity = 64; }
+  , { name = "open"; destination = "198.51.101.0/24"; port = 443; secret = "x"; on_failure = "pass"; }"""
+RESTART_ONLY = """max_held = 7; metrics = { listen = "127.0.0.1:%(port)s"; };"""
+
+ROWS = [
+    {"protect": {}, "egress": {}},
+    {"protect": {"services": MORE_SERVICES}, "egress": {"more": MORE_EGRESS}},
+    {"protect": {"checked": CHECKED}, "egress": {"checked": CHECKED}},
+    {"protect": {"backends": CHECKED_BACKENDS, "daemon": RESTART_ONLY % {"port": 9500}},
+     "egress": {"daemon": RESTART_ONLY % {"port": 9501}}},
+    # The roles that were not there at the start.
+    {"protect": {"egress": f'egress = ( {MORE_EGRESS.strip(" ," + chr(10))} );'},
+     "egress": {"services": f'services = ( {MORE_SERVICES.strip(" ," + chr(10))} );'}},
+]
+
+
+def row_text(side, values, **parts):
+    parts = {"services": "", "backends": BACKENDS, "checked": "", "more": "", "egress": "",
+             "daemon": "", **parts}
+    if side == "protect":
+        roles = f"""services = ( {{ name = "web"; address = [ "10.2.0.10", "fd02::10" ]; port = 80;
+            secret = "f:{values['secret']}"; {parts['checked']} {parts['backends']} }}
+            {parts['services']} );
+            {parts['egress']}"""
+    else:
+        roles = f"""egress = ( {{ name = "web"; destination = [ "10.2.0.10", "fd02::10" ]; port = 80;
+            secret = "f:{values['secret']}"; {parts['checked']} }} {parts['more']} );
+            {parts['services']}"""
+    return f"""user = "daemon"; {roles} {parts['daemon']}
+        queues = {{ first = 40; count = 2; }}; max_flows = 1000;
+        state_directory = "{values['folder']}/state-{side}";
+        control = {{ socket = "{values['folder']}/run-{side}/control.sock"; }};"""
+
+
+@pytest.mark.parametrize("build, rounds", [("hardened", 3), ("under-test", 1)])
+def test_reloads_and_commands_under_the_filter(lab, build, rounds):
+    """As the package runs it: of its own user, without capabilities, under its filter."""
+    values = {"secret": lab.folder / "web.secret", "folder": lab.folder}
+    net = Net(lab, build)
+    for daemon, side in zip(net.daemons, ("protect", "egress")):
+        daemon.control = lab.folder / f"run-{side}/control.sock"
+        daemon.monitor = daemon.namespace.start(
+            [KNOCKCTL, "monitor", "debug", "--socket", daemon.control], stdout=subprocess.DEVNULL)
+    pids = [daemon.process.pid for daemon in net.daemons]
+    for _ in range(rounds):
+        for row in ROWS:
+            for daemon, side in zip(net.daemons, ("protect", "egress")):
+                daemon.config.write_text(row_text(side, values, **row[side]))
+                assert daemon.ask("reload") == [{"reloaded": True}], daemon.log()
+            net.fetch()
+            command_all(net)
+    for daemon, pid in zip(net.daemons, pids):
+        assert daemon.process.pid == pid and daemon.process.poll() is None
+        assert daemon.monitor.poll() is None
+        assert all(status(thread)["Seccomp"] == ["2"] for thread in threads(daemon))
+        assert len(threads(daemon)) > 4  # of both roles
+        assert daemon.ask("status")[0]["configuration"]["reloads"] == rounds * len(ROWS)
+        for event in ("forbidden-system-call", "reload-failed", "ruleset-lost", "ruleset-changed",
+                      "worker-failed"):
+            assert not daemon.events(event=event), event
+        assert daemon.stop() == 0
+
+
+def command_all(net):
+    """What knockctl can make the daemons do beside a reload."""
+    for drained in ("drain", "undrain"):
+        found = net.protect.ask(drained, "web", "10.3.0.2")
+        state = {row["backend"]: row["state"] for row in found}["10.3.0.2"]
+        assert (state == "drain") == (drained == "drain")
+    assert net.protect.ask("kick", "web")[0]["service"] == "web"
+    assert net.translate.ask("flows")
+    for daemon in net.daemons:
+        for shown in ("status", "services", "backends", "stats"):
+            daemon.knockctl(shown)
+        daemon.process.send_signal(signal.SIGUSR1)
 
 
 def mappings(pid):
