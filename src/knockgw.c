@@ -10,6 +10,7 @@
 #include "core/odds.h"
 #include "io/config.h"
 #include "io/daemon.h"
+#include "io/offload.h"
 #include "io/privileges.h"
 #include "io/ruleset.h"
 
@@ -117,6 +118,15 @@ static int print_odds(const struct config *config)
 	return fflush(stdout) == 0 ? STATUS_FINE : STATUS_FAILED;
 }
 
+/* What other rules of this host do to these connections; only root can see that. */
+static void warn_of_offload(const struct config *config)
+{
+	char text[OFFLOAD_TEXT_SIZE];
+
+	if (offload_find(config, text) > 0)
+		fprintf(stderr, "knockgw: warning: offload %s\n", text);
+}
+
 /* A reload reads the file again, maybe from another folder than the daemon was started in. Returns
  * NULL when memory is short. */
 static char *absolute_path(const char *path)
@@ -159,10 +169,12 @@ static int run(const struct options *options)
 	struct config *config = load(options->config);
 	if (config == NULL)
 		return STATUS_USAGE;
-	if (options->action == ACTION_PRINT_RULESET)
+	if (options->action == ACTION_PRINT_RULESET) {
 		status = print_ruleset(config);
-	else if (options->action == ACTION_CHECK)
+	} else if (options->action == ACTION_CHECK) {
+		warn_of_offload(config);
 		status = print_odds(config);
+	}
 	config_free(config);
 	privileges_allow_inspection();
 	return status;

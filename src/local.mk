@@ -144,6 +144,8 @@ libknockgw_io_a_SOURCES = \
 	src/io/metrics_text.h \
 	src/io/nft.c \
 	src/io/nft.h \
+	src/io/offload.c \
+	src/io/offload.h \
 	src/io/outlets.c \
 	src/io/outlets.h \
 	src/io/overruns.c \

@@ -6,20 +6,52 @@
 #include <string.h>
 
 #include "log.h"
+#include "offload.h"
 #include "ruleset.h"
 #include "ruleset_watch.h"
 
 /* Somebody who removes the table again and again is answered once in that time. */
 static const struct timeval RESTORE_INTERVAL = {.tv_sec = 1};
 
+/* Rules of others often change many times in a row: they are looked at once for all. */
+static const struct timeval OFFLOAD_INTERVAL = {.tv_sec = 1};
+
 struct ruleset_keeper {
 	const struct config *config;
 	struct nft *nft; /* NULL with manage_ruleset = false */
 	struct ruleset_watch *watch;
 	struct event *changes;
-	struct event *rest; /* until the watch is looked at again */
+	struct event *rest;   /* until the watch is looked at again */
+	struct event *others; /* rules of others are to be looked at */
 	bool installed;
+	char offload[OFFLOAD_TEXT_SIZE]; /* what was last said of them */
 };
+
+/* Rules of others that take connections out of our sight, each told once. */
+static void look_for_offload(struct ruleset_keeper *keeper)
+{
+	char text[OFFLOAD_TEXT_SIZE] = "";
+
+	if (offload_find(keeper->config, text) < 0)
+		snprintf(text, sizeof(text), "reason=\"rules cannot be listed: %s\"",
+			 strerror(errno));
+	if (text[0] != '\0' && strcmp(text, keeper->offload) != 0)
+		log_event(LOG_LEVEL_WARNING, "offload", "%s", text);
+	memcpy(keeper->offload, text, sizeof(text));
+}
+
+static void on_others(evutil_socket_t fd, short events, void *context)
+{
+	(void)fd;
+	(void)events;
+	look_for_offload(context);
+}
+
+static void others_changed(struct ruleset_keeper *keeper)
+{
+	if (!event_pending(keeper->others, EV_TIMEOUT, NULL))
+		event_add(keeper->others, &OFFLOAD_INTERVAL);
+}
 
 /* What the kernel tells about our own changes is no news. */
 static void forget_changes(struct ruleset_keeper *keeper)
@@ -58,10 +90,15 @@ static void on_change(evutil_socket_t fd, short events, void *context)
 {
 	struct ruleset_keeper *keeper = context;
 	char who[RULESET_WATCH_WHO_SIZE];
+	bool others;
 
 	(void)fd;
 	(void)events;
-	if (!ruleset_watch_changed(keeper->watch, who))
+	bool ours = ruleset_watch_changed(keeper->watch, who, &others);
+	/* What is forgotten when our table is restored may be about others. */
+	if (ours || others)
+		others_changed(keeper);
+	if (!ours)
 		return;
 	log_event(LOG_LEVEL_ERROR, "ruleset-changed",
 		  "table=\"inet " RULESET_TABLE "\" by=%s action=restore", who);
@@ -88,7 +125,8 @@ static bool watch(struct ruleset_keeper *keeper, struct event_base *base)
 	keeper->changes = event_new(base, ruleset_watch_fd(keeper->watch), EV_READ | EV_PERSIST,
 				    on_change, keeper);
 	keeper->rest = event_new(base, -1, 0, on_rest, keeper);
-	return keeper->changes != NULL && keeper->rest != NULL &&
+	keeper->others = event_new(base, -1, 0, on_others, keeper);
+	return keeper->changes != NULL && keeper->rest != NULL && keeper->others != NULL &&
 	       event_add(keeper->changes, NULL) == 0;
 }
 
@@ -123,8 +161,10 @@ struct ruleset_keeper *ruleset_keeper_start(struct event_base *base, const struc
 
 	if (keeper != NULL) {
 		keeper->config = config;
-		if (start(keeper, base, error))
+		if (start(keeper, base, error)) {
+			look_for_offload(keeper);
 			return keeper;
+		}
 	}
 	log_event(LOG_LEVEL_ERROR, "start-failed", "reason=\"%s\"", error);
 	ruleset_keeper_stop(keeper, RULESET_KEEP);
@@ -146,8 +186,10 @@ bool ruleset_keeper_update(struct ruleset_keeper *keeper, const struct config *c
 		log_event(LOG_LEVEL_WARNING, "ruleset-lost", "reason=\"%s\" action=install", error);
 		updated = install(keeper, config, error);
 	}
-	if (updated)
+	if (updated) {
 		keeper->config = config;
+		look_for_offload(keeper);
+	}
 	return updated;
 }
 
@@ -193,6 +235,8 @@ void ruleset_keeper_stop(struct ruleset_keeper *keeper, enum ruleset_end end)
 		event_free(keeper->changes);
 	if (keeper->rest != NULL)
 		event_free(keeper->rest);
+	if (keeper->others != NULL)
+		event_free(keeper->others);
 	ruleset_watch_close(keeper->watch);
 	nft_close(keeper->nft);
 	free(keeper);

@@ -101,11 +101,15 @@ static void parse_message(const struct nlmsghdr *message, struct ruleset_change 
 	    mnl_attr_parse_payload(mnl_nlmsg_get_payload_offset(message, sizeof(*generic)),
 				   length - sizeof(*generic), collect, &names) < 0)
 		return;
-	if ((message->nlmsg_type & 0xff) == NFT_MSG_NEWGEN) {
+	unsigned int type = message->nlmsg_type & 0xff;
+	if (type == NFT_MSG_NEWGEN) {
 		if (names.process != NULL)
 			log_quote(change->who, sizeof(change->who), names.process);
-	} else if (generic->nfgen_family == NFPROTO_INET && names.table != NULL) {
-		change->ours = change->ours || strcmp(names.table, RULESET_TABLE) == 0;
+	} else if (generic->nfgen_family == NFPROTO_INET && names.table != NULL &&
+		   strcmp(names.table, RULESET_TABLE) == 0) {
+		change->ours = true;
+	} else if (type == NFT_MSG_NEWRULE) {
+		change->others = true;
 	}
 }
 
@@ -125,12 +129,14 @@ void ruleset_watch_parse(const uint8_t *bytes, size_t length, struct ruleset_cha
 	}
 }
 
-bool ruleset_watch_changed(struct ruleset_watch *watch, char who[static RULESET_WATCH_WHO_SIZE])
+bool ruleset_watch_changed(struct ruleset_watch *watch, char who[static RULESET_WATCH_WHO_SIZE],
+			   bool *others)
 {
 	struct ruleset_change change;
 	bool changed = false;
 	ssize_t length;
 
+	*others = false;
 	snprintf(who, RULESET_WATCH_WHO_SIZE, "unknown");
 	for (;;) {
 		length = recv(ruleset_watch_fd(watch), watch->datagram, sizeof(watch->datagram),
@@ -146,6 +152,7 @@ bool ruleset_watch_changed(struct ruleset_watch *watch, char who[static RULESET_
 		}
 		ruleset_watch_parse(watch->datagram, (size_t)length, &change);
 		changed = changed || change.ours;
+		*others = *others || change.others;
 		if (changed && change.who[0] != '\0')
 			memcpy(who, change.who, sizeof(change.who));
 	}
@@ -154,6 +161,7 @@ bool ruleset_watch_changed(struct ruleset_watch *watch, char who[static RULESET_
 void ruleset_watch_forget(struct ruleset_watch *watch)
 {
 	char who[RULESET_WATCH_WHO_SIZE];
+	bool others;
 
-	ruleset_watch_changed(watch, who);
+	ruleset_watch_changed(watch, who, &others);
 }

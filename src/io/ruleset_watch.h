@@ -23,8 +23,10 @@ int ruleset_watch_fd(const struct ruleset_watch *watch);
 
 /* Reads what there is. Returns whether our table was changed, and then the name of the program that
  * did it, as the kernel knows it, "unknown" when it cannot be told. True as well when the kernel
- * had more to tell than there was room for. */
-bool ruleset_watch_changed(struct ruleset_watch *watch, char who[static RULESET_WATCH_WHO_SIZE]);
+ * had more to tell than there was room for. *others becomes true when there are new rules in other
+ * tables. */
+bool ruleset_watch_changed(struct ruleset_watch *watch, char who[static RULESET_WATCH_WHO_SIZE],
+			   bool *others);
 
 /* Forgets what there is to read: call it after changing the table oneself. */
 void ruleset_watch_forget(struct ruleset_watch *watch);
@@ -33,6 +35,7 @@ void ruleset_watch_forget(struct ruleset_watch *watch);
  * be. */
 struct ruleset_change {
 	bool ours;                        /* it is about our table */
+	bool others;                      /* it is about a new rule in another one */
 	char who[RULESET_WATCH_WHO_SIZE]; /* empty when it does not say */
 };
 void ruleset_watch_parse(const uint8_t *bytes, size_t length, struct ruleset_change *change);

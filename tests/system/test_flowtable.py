@@ -10,7 +10,7 @@ import pytest
 import kernel
 import knock_client
 from egress_net import Net as EgressNet
-from lab import KNOCKCTL, PYTHON, SOURCE, Daemon, url
+from lab import KNOCKCTL, KNOCKGW, PYTHON, SOURCE, Daemon, url
 from topology import Direct, TwoGateways
 
 CONFIG = """services = (
@@ -83,6 +83,36 @@ def test_pending_connections_are_checked_first(net, signed, answer):
     assert net.client.run([PYTHON, "-c", code, "10.3.0.2", isn], env=ENVIRONMENT).stdout == answer
 
 
+def warnings(namespace, config):
+    return namespace.run([KNOCKGW, "--check", "--config", config]).stderr
+
+
+def test_a_rule_that_offloads_too_much_is_told(net):
+    """At once while the daemon runs, when it starts, and by --check."""
+    assert warnings(net.gateway, net.daemon.config) == ""
+    offload(net.gateway, ["out0", "in0"], "ct state established")
+    told = net.daemon.wait_event(event="offload")[0]
+    assert (told["family"], told["table"], told["chain"]) == ("inet", "fast", "forward")
+    assert "pending (integrity) connections" in told["reason"] and VERIFIED.split()[-1] in told["expected"]
+    assert told["expected"] in warnings(net.gateway, net.daemon.config)
+    net.daemon.stop()
+    assert len(Daemon(net.lab, net.gateway, CONFIG).start().events(event="offload")) == 1
+
+
+def test_a_rule_for_verified_connections_is_fine(net):
+    offload(net.gateway, ["out0", "in0"], VERIFIED)
+    assert warnings(net.gateway, net.daemon.config) == ""
+    net.daemon.stop()
+    assert Daemon(net.lab, net.gateway, CONFIG).start().events(event="offload") == []
+
+
+def test_without_integrity_everything_may_be_offloaded(net):
+    offload(net.gateway, ["out0", "in0"], "")
+    net.daemon.stop()
+    plain = Daemon(net.lab, net.gateway, CONFIG.replace("integrity = 16;", "")).start()
+    assert plain.events(event="offload") == [] and warnings(net.gateway, plain.config) == ""
+
+
 @pytest.fixture
 def egress(lab):
     if not kernel.has_statement(lab.namespace("trial"), "flow add @fast"):
@@ -101,5 +131,6 @@ def test_egress_connections_must_be_left_out(egress):
     assert download().stdout == "100000000"
     egress.egress.run("nft delete table inet fast")
     offload(egress.egress, ["in0", "up0"], "")
+    assert "egress connections" in egress.daemon.wait_event(event="offload")[0]["reason"]
     stopped = download("-m", 5)
     assert stopped.returncode == 28 and int(stopped.stdout) < 100000000

@@ -21,6 +21,7 @@ check_PROGRAMS += \
 	tests/unit/test-limit \
 	tests/unit/test-log-line \
 	tests/unit/test-odds \
+	tests/unit/test-offload \
 	tests/unit/test-packet \
 	tests/unit/test-promise \
 	tests/unit/test-protect \
@@ -69,6 +70,7 @@ tests_unit_test_icmp_quote_SOURCES = tests/unit/packet_maker.h tests/unit/test_i
 tests_unit_test_limit_SOURCES = tests/unit/test_limit.c
 tests_unit_test_log_line_SOURCES = tests/unit/test_log_line.c
 tests_unit_test_odds_SOURCES = tests/unit/test_odds.c
+tests_unit_test_offload_SOURCES = tests/unit/test_offload.c
 tests_unit_test_packet_SOURCES = tests/unit/packet_maker.h tests/unit/test_packet.c
 tests_unit_test_promise_SOURCES = tests/unit/test_promise.c
 tests_unit_test_protect_SOURCES = tests/unit/test_protect.c
