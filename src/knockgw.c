@@ -13,13 +13,21 @@
 #include "io/offload.h"
 #include "io/privileges.h"
 #include "io/ruleset.h"
+#include "io/ruleset_keeper.h"
 
 #define DEFAULT_CONFIG SYSCONFDIR "/knockgw/knockgw.conf"
 
 /* Exit statuses, as documented in knockgw(8). */
 enum { STATUS_FINE = 0, STATUS_FAILED = 1, STATUS_USAGE = 2 };
 
-enum action { ACTION_RUN, ACTION_CHECK, ACTION_PRINT_RULESET, ACTION_HELP, ACTION_VERSION };
+enum action {
+	ACTION_RUN,
+	ACTION_CHECK,
+	ACTION_PRINT_RULESET,
+	ACTION_REMOVE_RULESET,
+	ACTION_HELP,
+	ACTION_VERSION,
+};
 
 struct options {
 	const char *config;
@@ -30,12 +38,14 @@ struct options {
 static void print_usage(FILE *stream)
 {
 	fputs("Usage: knockgw [--config FILE] [--foreground | --check | --print-ruleset]\n"
+	      "       knockgw --remove-ruleset\n"
 	      "Hides TCP services from everyone who does not hold their secret.\n"
 	      "\n"
 	      "  -c, --config FILE    read FILE instead of " DEFAULT_CONFIG "\n"
 	      "  -f, --foreground     stay in the foreground, log to standard error\n"
 	      "      --check          check the configuration, print the odds of a guess, exit\n"
 	      "      --print-ruleset  print the nftables ruleset for the configuration and exit\n"
+	      "      --remove-ruleset remove the nftables table that a stopped knockgw has left\n"
 	      "  -h, --help           print this help and exit\n"
 	      "  -V, --version        print the version and exit\n"
 	      "\n"
@@ -45,12 +55,13 @@ static void print_usage(FILE *stream)
 
 static bool parse_options(int argc, char **argv, struct options *options)
 {
-	enum { OPTION_CHECK = 256, OPTION_PRINT_RULESET };
+	enum { OPTION_CHECK = 256, OPTION_PRINT_RULESET, OPTION_REMOVE_RULESET };
 	static const struct option known[] = {
 		{"config", required_argument, NULL, 'c'},
 		{"foreground", no_argument, NULL, 'f'},
 		{"check", no_argument, NULL, OPTION_CHECK},
 		{"print-ruleset", no_argument, NULL, OPTION_PRINT_RULESET},
+		{"remove-ruleset", no_argument, NULL, OPTION_REMOVE_RULESET},
 		{"help", no_argument, NULL, 'h'},
 		{"version", no_argument, NULL, 'V'},
 		{0},
@@ -71,6 +82,9 @@ static bool parse_options(int argc, char **argv, struct options *options)
 			break;
 		case OPTION_PRINT_RULESET:
 			options->action = ACTION_PRINT_RULESET;
+			break;
+		case OPTION_REMOVE_RULESET:
+			options->action = ACTION_REMOVE_RULESET;
 			break;
 		case 'h':
 			options->action = ACTION_HELP;
@@ -106,6 +120,16 @@ static int print_ruleset(const struct config *config)
 {
 	ruleset_write(stdout, config, true);
 	return fflush(stdout) == 0 ? STATUS_FINE : STATUS_FAILED;
+}
+
+static int remove_ruleset(void)
+{
+	char error[NFT_ERROR_SIZE];
+
+	if (ruleset_keeper_remove(error))
+		return STATUS_FINE;
+	fprintf(stderr, "knockgw: table inet " RULESET_TABLE " is not removed: %s\n", error);
+	return STATUS_FAILED;
 }
 
 /* How strong what was configured is. */
@@ -190,6 +214,8 @@ int main(int argc, char **argv)
 	case ACTION_HELP:
 		print_usage(stdout);
 		return STATUS_FINE;
+	case ACTION_REMOVE_RULESET:
+		return remove_ruleset();
 	case ACTION_VERSION:
 		puts(PACKAGE_STRING);
 		return STATUS_FINE;

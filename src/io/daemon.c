@@ -394,23 +394,9 @@ static bool start(struct daemon *daemon)
 	return daemon->ruleset != NULL;
 }
 
-static enum ruleset_end end_of_ruleset(const struct daemon *daemon)
-{
-	if (daemon->failed)
-		return RULESET_KEEP;
-	if (daemon->egress == NULL || egress_role_flows(daemon->egress) == 0)
-		return RULESET_REMOVE;
-	log_event(LOG_LEVEL_WARNING, "ruleset-kept",
-		  "flows=%llu reason=\"translated connections wait for the next "
-		  "start\" " RULESET_TO_REMOVE,
-		  (unsigned long long)egress_role_flows(daemon->egress));
-	return RULESET_KEEP_EGRESS;
-}
-
 static void stop(struct daemon *daemon)
 {
-	if (daemon->ruleset != NULL)
-		ruleset_keeper_stop(daemon->ruleset, end_of_ruleset(daemon));
+	ruleset_keeper_stop(daemon->ruleset);
 	health_free(daemon->health);
 	watchdog_free(daemon->watchdog);
 	for (size_t i = 0; i < sizeof(daemon->signals) / sizeof(daemon->signals[0]); i++)

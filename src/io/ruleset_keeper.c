@@ -167,7 +167,7 @@ struct ruleset_keeper *ruleset_keeper_start(struct event_base *base, const struc
 		}
 	}
 	log_event(LOG_LEVEL_ERROR, "start-failed", "reason=\"%s\"", error);
-	ruleset_keeper_stop(keeper, RULESET_KEEP);
+	ruleset_keeper_stop(keeper);
 	return NULL;
 }
 
@@ -206,31 +206,14 @@ void ruleset_keeper_mend(struct ruleset_keeper *keeper)
 		restore(keeper);
 }
 
-static bool end_table(struct ruleset_keeper *keeper, enum ruleset_end end,
-		      char error[static NFT_ERROR_SIZE])
+void ruleset_keeper_stop(struct ruleset_keeper *keeper)
 {
-	struct config waiting = *keeper->config;
-
-	if (!keeper->installed)
-		return true;
-	if (end == RULESET_REMOVE)
-		return nft_remove(keeper->nft, error);
-	waiting.service_count = 0;
-	return nft_install(keeper->nft, &waiting, error);
-}
-
-void ruleset_keeper_stop(struct ruleset_keeper *keeper, enum ruleset_end end)
-{
-	char error[NFT_ERROR_SIZE];
-
 	if (keeper == NULL)
 		return;
-	if (end == RULESET_KEEP && keeper->nft != NULL && nft_present(keeper->nft))
+	if (keeper->nft != NULL && nft_present(keeper->nft))
 		log_event(LOG_LEVEL_WARNING, "ruleset-kept",
 			  "reason=\"ports stay closed until knockgw serves "
 			  "again\" " RULESET_TO_REMOVE);
-	if (end != RULESET_KEEP && !end_table(keeper, end, error))
-		log_event(LOG_LEVEL_ERROR, "ruleset-not-removed", "reason=\"%s\"", error);
 	if (keeper->changes != NULL)
 		event_free(keeper->changes);
 	if (keeper->rest != NULL)
@@ -240,4 +223,17 @@ void ruleset_keeper_stop(struct ruleset_keeper *keeper, enum ruleset_end end)
 	ruleset_watch_close(keeper->watch);
 	nft_close(keeper->nft);
 	free(keeper);
+}
+
+bool ruleset_keeper_remove(char error[static NFT_ERROR_SIZE])
+{
+	struct nft *nft = nft_open();
+
+	if (nft == NULL) {
+		snprintf(error, NFT_ERROR_SIZE, "libnftables does not start");
+		return false;
+	}
+	bool removed = nft_remove(nft, error);
+	nft_close(nft);
+	return removed;
 }

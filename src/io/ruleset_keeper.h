@@ -14,7 +14,7 @@
 struct ruleset_keeper;
 
 /* What log lines about a table that stays say. */
-#define RULESET_TO_REMOVE "to_remove=\"nft delete table inet " RULESET_TABLE "\""
+#define RULESET_TO_REMOVE "to_remove=\"knockgw --remove-ruleset\""
 
 /* Installs the table. config must live until ruleset_keeper_update takes another one. Logs the
  * reason and returns NULL when that fails. */
@@ -33,18 +33,11 @@ void ruleset_keeper_mend(struct ruleset_keeper *keeper);
  * the table is not ours. */
 const char *ruleset_keeper_word(const struct ruleset_keeper *keeper);
 
-/* What becomes of the table in the end. */
-enum ruleset_end {
-	RULESET_REMOVE,
-	/* Translated connections must wait for the next start, since untranslated segments would
-	 * break them: the egress part stays, which does that with nobody behind its queues. */
-	RULESET_KEEP_EGRESS,
-	/* After a failure, also one of a start: with nobody behind the queues all ports are closed.
-	 */
-	RULESET_KEEP,
-};
+/* The table stays: with nobody behind the queues all ports are closed, and translated connections,
+ * which untranslated segments would break, wait for the next start. NULL is fine. */
+void ruleset_keeper_stop(struct ruleset_keeper *keeper);
 
-/* NULL is fine. */
-void ruleset_keeper_stop(struct ruleset_keeper *keeper, enum ruleset_end end);
+/* Takes away the table that an earlier daemon left. Returns false with one line in error. */
+bool ruleset_keeper_remove(char error[static NFT_ERROR_SIZE]);
 
 #endif

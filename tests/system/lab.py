@@ -327,6 +327,12 @@ class Daemon:
         self.log_path.write_text(self.log().replace("knockgw: ready", "knockgw: was ready"))
         return status
 
+    def take_away(self):
+        """Stops it, and removes the table that it leaves."""
+        status = self.stop()
+        self.namespace.run([KNOCKGW, "--remove-ruleset"])
+        return status
+
     def knockctl(self, *arguments, check=True, **options):
         """Runs knockctl against this daemon."""
         command, *rest = arguments

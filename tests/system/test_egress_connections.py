@@ -57,7 +57,7 @@ def test_stop_right_after_a_start_keeps_the_rules_of_translated_connections(net)
     assert net.daemon.stop() == 0
     net.daemon.start()
     assert net.daemon.stop() == 0
-    assert [event["flows"] for event in net.daemon.events(event="ruleset-kept")] == ["1", "1"]
+    assert len(net.daemon.events(event="ruleset-kept")) == 2
     net.daemon.start()
     holder.stdin.write("\n")
     holder.stdin.flush()
@@ -367,7 +367,7 @@ def test_state_file_that_cannot_be_used(lab, damage):
 def test_state_directory_that_cannot_be_used(lab):
     net = Net(lab)
     config = egress_config(lab).replace(f"{lab.folder}/state", "/proc/state")
-    net.daemon.stop()
+    net.daemon.take_away()
     broken = Daemon(lab, net.egress, config).start(wait=False)
     assert broken.process.wait(timeout=20) == 1
     assert "state_directory /proc/state cannot be made: " in broken.log()
@@ -384,7 +384,7 @@ def test_daemon_away_drops_new_connections(net):
 
 def test_daemon_away_passes_new_connections_if_told_to(lab):
     net = Net(lab, on_failure="pass")
-    net.protect.stop()
+    net.protect.take_away()
     echo_server(net.server)
     net.daemon.kill()
     holder = net.laptop.start([PYTHON, "-c", HOLDER.format(

@@ -137,7 +137,8 @@ def test_syn_cookies_of_the_server(net):
     assert net.seen() == "ConnectionResetError", net.daemon.log()
 
 
-def test_restart_while_pending_ends_the_connection(net):
+@pytest.mark.parametrize("end", ["kill", "stop"])
+def test_restart_while_pending_ends_the_connection(net, end):
     """The new daemon does not know the SYN: it cannot check, so it does not open."""
     process = net.client.start(
         [PYTHON, SOURCE / "tests/system/raw_client.py", "10.3.0.2", "10.2.0.2", PORT, 30500,
@@ -151,7 +152,7 @@ def test_restart_while_pending_ends_the_connection(net):
     assert process.stdout.readline() == "connected\n"
     # The client's ACK may still be in the queue, and die with the daemon.
     wait_until(lambda: "ESTAB" in net.sockets(), what="the server's side of the connection")
-    net.daemon.kill()
+    getattr(net.daemon, end)()
     net.daemon.start()
     flag.touch()
     assert process.stdout.readline() == "reset\n"

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The protect role with real servers behind it. The network is drawn in topology.py."""
 import os
+import pathlib
 import signal
 import subprocess
 
@@ -109,13 +110,15 @@ def open_relay(net, secret, address, port):
         env={**os.environ, "KNOCK_SECRET": secret}, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
 
-def test_dead_daemon_is_a_closed_port(net):
+@pytest.mark.parametrize("end", ["kill", "stop"])
+def test_daemon_away_is_a_closed_port(net, end):
     relay = open_relay(net, SECRETS["ssh"], Protected.FRONT[0], 22)
     assert relay.stdout.readline().startswith(b"SSH-2.0")
-    net.daemon.kill()
+    getattr(net.daemon, end)()
     for family in (0, 1):
-        assert attempt(net, Protected.GATEWAY[family], 80, SECRETS["local"]) == \
-            "ConnectionRefusedError\n"
+        for address, port, secret in ((Protected.GATEWAY, 80, "local"), (Protected.FRONT, 22, "ssh"),
+                                      (Protected.SERVER, 80, "routed")):
+            assert attempt(net, address[family], port, SECRETS[secret]) == "ConnectionRefusedError\n"
     # What was verified goes on: sshd answers the client's greeting with its key exchange.
     relay.stdin.write(b"SSH-2.0-test\r\n")
     relay.stdin.flush()
@@ -125,12 +128,18 @@ def test_dead_daemon_is_a_closed_port(net):
     assert "page of the gateway" in attempt(net, Protected.GATEWAY[0], 80, SECRETS["local"])
 
 
-def test_clean_stop_removes_its_own_table_only(net):
+def test_table_that_a_stop_leaves_can_be_removed(net):
+    """That one alone; again is no error."""
     net.gateway.nft("table inet foreign { chain c { type filter hook input priority 0; }; }")
     before = net.gateway.run("nft list table inet foreign").stdout
     assert "inet knockgw" in net.gateway.run("nft list tables").stdout
     assert net.daemon.stop() == 0
+    assert net.daemon.events(event="ruleset-kept", to_remove="knockgw --remove-ruleset")
+    assert "inet knockgw" in net.gateway.run("nft list tables").stdout
+    for _ in range(2):
+        net.gateway.run([KNOCKGW, "--remove-ruleset"])
     assert "knockgw" not in net.gateway.run("nft list tables").stdout
+    assert "page of the gateway" in attempt(net, Protected.GATEWAY[0], 80, "another secret")
     assert net.gateway.run("nft list table inet foreign").stdout == before
 
 
@@ -223,8 +232,7 @@ def test_background_start_and_signals(net):
     mine = [pid for pid in mine if os.readlink(f"/proc/{pid}/exe") == os.path.realpath(KNOCKGW)]
     assert len(mine) == 1
     os.kill(int(mine[0]), signal.SIGTERM)
-    wait_until(lambda: "knockgw" not in net.gateway.run("nft list tables").stdout,
-               what="the table to go")
+    wait_until(lambda: not pathlib.Path(f"/proc/{mine[0]}").exists(), what="the end of the daemon")
 
 
 SCANS = ("-sS", "-sT", "-sF", "-sN", "-sX", "-sA", "-sW", "-sM")
