@@ -89,6 +89,7 @@ class Roots:
     """Root file systems: one with the package, and one on top of it for each host."""
 
     def __init__(self, lab):
+        self.lab = lab
         self.folder = lab.folder / "roots"
         self.folder.mkdir()
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512m", "knockgw-test", self.folder],
@@ -159,7 +160,10 @@ def test_purge_leaves_nothing_behind(roots):
     root = roots.make("purged")
     (root / "etc/knockgw/ssh.key").write_text("secret")
     (root / "var/lib/knockgw/flows-0").touch()
-    ok(inside(root, "dpkg", "--purge", "knockgw"))
+    host = roots.lab.namespace("purge")
+    host.nft("table inet knockgw { }\ntable inet foreign { }\n")
+    ok(host.run(["chroot", root, "dpkg", "--purge", "knockgw"], check=False))
+    assert ok(host.run("nft list tables", check=False)).split() == ["table", "inet", "foreign"]
     left = ok(inside(root, "find", "/etc", "/usr", "/lib", "/var/lib", "/run", "-xdev", "-iname",
                      "*knockgw*", "-not", "-path", "*/tmp/*"))
     assert not left.split(), left
@@ -261,7 +265,10 @@ def test_unit_under_systemd(lab, roots):
     ok(systemd("kill", "-KILL", pid))
     wait_until(lambda: systemd.show("MainPID") not in (pid, "0")
                and systemd.show("SubState") == "running", what="a new daemon")
+    # Stopped, the ports stay closed.
     ok(systemd("/bin/systemctl", "stop", "knockgw"))
+    assert "table inet knockgw" in ok(systemd("nft", "list", "tables"))
+    ok(systemd("knockgw", "--remove-ruleset"))
     assert "knockgw" not in ok(systemd("nft", "list", "tables"))
 
 
