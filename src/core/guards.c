@@ -51,9 +51,17 @@ void guards_free(struct guards *guards)
 	free(guards);
 }
 
-static uint64_t number_of(const struct failure_rules *rules, const struct endpoint *source)
+/* The number of the source's prefix. Its length is part of it, since a reload may change that: what
+ * a short prefix did must not be laid at the door of a long one, or the other way round. */
+static uint64_t number_of(const struct guards *guards, const struct failure_rules *rules,
+			  const struct endpoint *source)
 {
-	return limit_source(source, rules->ipv4_prefix, rules->ipv6_prefix);
+	const uint64_t prefix[2] = {
+		limit_source(source, rules->ipv4_prefix, rules->ipv6_prefix),
+		source->family == FAMILY_IPV4 ? rules->ipv4_prefix : rules->ipv6_prefix,
+	};
+
+	return siphash(guards->hash_key, prefix, sizeof(prefix));
 }
 
 bool guards_hold(const struct guards *guards, const struct service *service,
@@ -62,7 +70,7 @@ bool guards_hold(const struct guards *guards, const struct service *service,
 	const struct failure_rules *rules = service->failures;
 
 	return guards != NULL && rules != NULL && rules->back_off > 0 &&
-	       limit_holds(guards->sources, number_of(rules, source), now);
+	       limit_holds(guards->sources, number_of(guards, rules, source), now);
 }
 
 bool guards_replayed(struct guards *guards, const struct service *service,
@@ -97,7 +105,8 @@ void guards_note(struct guards *guards, struct decision *decision, const struct 
 	uint32_t hold = rules->back_off > 0 ? rules->back_off * 1000 : ALARM_INTERVAL;
 
 	if (rules->max_failures > 0 &&
-	    limit_count(guards->sources, number_of(rules, source), rules->max_failures, hold, now))
+	    limit_count(guards->sources, number_of(guards, rules, source), rules->max_failures,
+			hold, now))
 		decision->alarms |= ALARM_SOURCE;
 	if (rules->max_service_failures > 0 &&
 	    limit_count(guards->services, name, rules->max_service_failures, ALARM_INTERVAL, now))

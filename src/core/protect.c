@@ -114,9 +114,10 @@ void kill_connection(struct segment *segment, uint32_t server_expects, enum reas
 
 /* The SYN of a connection that is known already. Returns true when that settles it. */
 static bool judge_known_syn(const struct connection *connection, const struct segment *segment,
-			    struct decision *decision)
+			    int64_t wall, struct decision *decision)
 {
 	bool integrity = decision->service->integrity > 0;
+	enum reason reason;
 
 	if (is_dead(connection, segment->sequence)) {
 		decide(decision, VERDICT_CLOSED, REASON_CONNECTION_DEAD);
@@ -126,10 +127,20 @@ static bool judge_known_syn(const struct connection *connection, const struct se
 		return false;
 	/* In integrity mode it must neither open anew without a check nor take the mark away from
 	 * the connection that was checked. */
-	if (connection->phase == PHASE_VERIFIED)
-		decide(decision, integrity ? VERDICT_DROP : VERDICT_VERIFIED, REASON_SYN_REPEATED);
+	if (connection->phase != PHASE_VERIFIED || integrity) {
+		decide(decision,
+		       connection->phase == PHASE_VERIFIED ? VERDICT_DROP : VERDICT_PENDING,
+		       REASON_SYN_REPEATED);
+		return true;
+	}
+	/* Copies may have another TSval or none: the token was made with that of the first. Its key
+	 * may have been revoked or have expired since then. */
+	reason = service_judge_token(decision->service, &segment->tuple, connection->tsval,
+				     segment->sequence, wall, &decision->key);
+	if (reason == REASON_TOKEN_VALID)
+		decide(decision, VERDICT_VERIFIED, REASON_SYN_REPEATED);
 	else
-		decide(decision, VERDICT_PENDING, REASON_SYN_REPEATED);
+		decide(decision, VERDICT_CLOSED, reason);
 	return true;
 }
 
@@ -178,7 +189,7 @@ static void judge_syn(struct protect *protect, struct segment *segment, struct m
 		decide(decision, VERDICT_CLOSED, REASON_CHECKSUM_WRONG);
 		return;
 	}
-	if (known == NULL || !judge_known_syn(known, segment, decision)) {
+	if (known == NULL || !judge_known_syn(known, segment, now.wall, decision)) {
 		enum reason reason =
 			service_judge_token(service, &segment->tuple, segment->tsval,
 					    segment->sequence, now.wall, &decision->key);

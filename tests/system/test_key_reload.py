@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Keys, limits and replay protection over a reload. The network is drawn in topology.py
 (Crossroads)."""
+import datetime
+import os
 import signal
 
 import pytest
 
 import knock_client
-from lab import KNOCKCTL, PYTHON, SOURCE
+from lab import KNOCKCTL, PYTHON, SOURCE, wait_until
 from reload import Reloading
 from topology import Crossroads
 
@@ -79,3 +81,55 @@ def test_hold_goes_on_after_a_reload(net):
     # To let everybody in again, switch it off.
     assert daemon.reload(config(ALICE)) is None
     assert attempt(net, "secret of alice", net.other) == ["open"]
+
+
+ONE = ("import sys, socket, struct, knock_client as k\n"
+       "address, isn, port = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])\n"
+       "try:\n"
+       "    s = k.connect(address, 80, isn, 3, port)\n"
+       "    s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))\n"
+       "    s.close()\n"
+       "    print('open')\n"
+       "except OSError as error: print(type(error).__name__)\n")
+
+
+@pytest.mark.parametrize("address", ["10.2.0.1", "fd02::1"])
+def test_known_tuple_opens_no_more_than_its_key(net, address):
+    """The holder of a key that was revoked, or has expired, tries a port and ISN again with which he
+    got in shortly before. What connection tracking knew of it is gone."""
+    def one(secret, port):
+        isn = knock_client.token(KNOCKCTL, secret, address, 80)
+        net.gateway.run("conntrack -D -p tcp", check=False)
+        return net.client.run([PYTHON, "-c", ONE, address, isn, port],
+                              env={**os.environ, "PYTHONPATH": str(SOURCE / "tests/system")}
+                              ).stdout.strip()
+
+    daemon = Reloading(net.lab, net.gateway, config(f"{ALICE}, {BOB}")).start()
+    assert one("secret of alice", 40000) == one("secret of alice", 40000) == "open"
+    # The second time it is the same SYN, which names its key.
+    assert daemon.wait_event(event="verified", reason="syn-repeated", key="alice")
+    assert daemon.reload(config(BOB)) is None
+    for port in (40000, 40001):
+        assert one("secret of alice", port) == "ConnectionRefusedError"
+    end = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=5)
+    short = ALICE.replace("}", f'not_after = "{end:%Y-%m-%dT%H:%M:%SZ}"; }}')
+    assert daemon.reload(config(f"{short}, {BOB}")) is None
+    assert one("secret of alice", 40002) == "open"
+    wait_until(lambda: datetime.datetime.now(datetime.timezone.utc) >
+               end + datetime.timedelta(seconds=1), what="the key to expire")
+    for port in (40002, 40003):
+        assert one("secret of alice", port) == "ConnectionRefusedError"
+    assert len(daemon.events(event="refused", reason="key-expired", key="alice")) == 2
+
+
+def test_hold_of_one_prefix_length_is_none_of_another(net):
+    """10.4.0.0/24 is held; a reload makes prefixes of it and its neighbours one: 10.4.0.0/16."""
+    limits = "limits = {{ max_failures = 5; back_off = 600; {} }};"
+    daemon = Reloading(net.lab, net.gateway, config(ALICE, limits.format(""))).start()
+    net.attempts(net.other, "10.2.0.1", 12345, count=20)
+    assert daemon.wait_event(event="source-held", prefix="10.4.0.0/24")
+    isn = knock_client.token(KNOCKCTL, "secret of alice", "10.2.0.1", 80)
+    assert net.attempts(net.other, "10.2.0.1", isn, "10.4.0.3") == REFUSED
+    assert net.attempts(net.other, "10.2.0.1", isn, "10.4.1.2") == ["open"]
+    assert daemon.reload(config(ALICE, limits.format("ipv4_prefix = 16;"))) is None
+    assert net.attempts(net.other, "10.2.0.1", isn, "10.4.1.2") == ["open"]

@@ -138,6 +138,25 @@ START_TEST(a_prefix_is_held_and_others_are_not)
 }
 END_TEST
 
+/* A hold is of a prefix with its length. */
+START_TEST(other_prefix_lengths_are_other_prefixes)
+{
+	fail_too_often("198.51.0.");
+	send_syn(0, "198.51.0.99", 2, 22, 7, 0);
+	expect(VERDICT_CLOSED, REASON_SOURCE_HELD);
+	rules.ipv4_prefix = 16;
+	send_syn(0, "198.51.1.99", 2, 22, 8, 0);
+	expect(VERDICT_VERIFIED, REASON_TOKEN_VALID);
+	rules.ipv4_prefix = 24;
+	send_syn(0, "198.51.0.99", 2, 22, 9, 0);
+	expect(VERDICT_CLOSED, REASON_SOURCE_HELD);
+	fail_too_often("2001:db8::");
+	rules.ipv6_prefix = 40;
+	send_syn(0, "2001:db8:9::1", 2, 22, 10, 0);
+	expect(VERDICT_VERIFIED, REASON_TOKEN_VALID);
+}
+END_TEST
+
 /* The default: it is told, once, and nobody is refused. */
 START_TEST(without_back_off_nobody_is_held)
 {
@@ -285,6 +304,7 @@ int main(void)
 	tcase_add_checked_fixture(tcase, set_up, tear_down);
 	tcase_set_timeout(tcase, 120);
 	tcase_add_loop_test(tcase, a_prefix_is_held_and_others_are_not, 0, 2);
+	tcase_add_test(tcase, other_prefix_lengths_are_other_prefixes);
 	tcase_add_test(tcase, without_back_off_nobody_is_held);
 	tcase_add_test(tcase, a_service_is_told_of_only);
 	tcase_add_test(tcase, what_is_not_counted);

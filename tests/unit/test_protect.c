@@ -130,6 +130,34 @@ START_TEST(token_opens)
 }
 END_TEST
 
+/* A copy of an accepted SYN opens only what the first one's key still opens. */
+START_TEST(key_that_is_gone_opens_no_known_tuple)
+{
+	struct segment_plan plan = plan_to(false, TCP_SYN, auth_isn(&keys[0]), 0);
+	struct segment_plan copy = plan;
+
+	judge_plan(plan, VERDICT_VERIFIED, REASON_TOKEN_VALID);
+	/* As clients send it later, with another TSval or none. */
+	copy.options.tsval++;
+	judge_plan(copy, VERDICT_VERIFIED, REASON_SYN_REPEATED);
+	ck_assert_ptr_eq(world.decision.key, &keys[0]);
+	copy.options.timestamp = false;
+	judge_plan(copy, VERDICT_VERIFIED, REASON_SYN_REPEATED);
+	keys[0].not_after = world.wall - 1;
+	judge_plan(plan, VERDICT_CLOSED, REASON_KEY_EXPIRED);
+	judge_plan(copy, VERDICT_CLOSED, REASON_KEY_EXPIRED);
+	ck_assert_ptr_eq(world.decision.key, &keys[0]);
+	keys[0].not_after = 0;
+	judge_plan(copy, VERDICT_VERIFIED, REASON_SYN_REPEATED);
+	/* Revoked. */
+	keys[0].secret.bytes[0] ^= 1;
+	judge_plan(plan, VERDICT_CLOSED, REASON_TOKEN_WRONG);
+	judge_plan(copy, VERDICT_CLOSED, REASON_TOKEN_WRONG);
+	ck_assert_ptr_null(world.decision.key);
+	keys[0].secret.bytes[0] ^= 1;
+}
+END_TEST
+
 START_TEST(anything_else_does_not)
 {
 	uint32_t isn = auth_isn(&keys[0]);
@@ -325,6 +353,7 @@ int main(void)
 
 	tcase_add_checked_fixture(tcase, set_up, tear_down);
 	tcase_add_test(tcase, token_opens);
+	tcase_add_test(tcase, key_that_is_gone_opens_no_known_tuple);
 	tcase_add_test(tcase, anything_else_does_not);
 	tcase_add_test(tcase, every_other_flag_asks_conntrack);
 	tcase_add_test(tcase, wrong_checksum_is_not_judged);
