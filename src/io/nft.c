@@ -211,6 +211,17 @@ static bool prepare_queue_chains(struct nft *nft, const struct config *config,
 	       fill_queue_chains(nft, chains, missing, error);
 }
 
+/* New chains are there with their rules before anything leads to them: see ruleset_additions. */
+static bool prepare_chains(struct nft *nft, const char *text, char error[static NFT_ERROR_SIZE])
+{
+	char *prepared = NULL;
+
+	memory_short(error);
+	if (!ruleset_additions(nft->installed, text, &prepared))
+		return false;
+	return prepared == NULL || change_to(nft, prepared, error);
+}
+
 /* The held table becomes the one that config asks for. Where that fails it is as if it were not
  * whole. */
 static bool release(struct nft *nft, const struct config *config, char error[static NFT_ERROR_SIZE])
@@ -247,12 +258,15 @@ bool nft_update(struct nft *nft, const struct config *config, char error[static 
 {
 	if (nft->installed == NULL)
 		return nft_install(nft, config, error);
-	if (!prepare_queue_chains(nft, config, error))
+	bool held = ruleset_egress_needs_hold(config, nft->installed);
+	char *text = table_text(config, nft->native_queue, held);
+	memory_short(error);
+	if (text == NULL || !prepare_queue_chains(nft, config, error) ||
+	    !prepare_chains(nft, text, error)) {
+		free(text);
 		return false;
-	if (!ruleset_egress_needs_hold(config, nft->installed))
-		return change_to(nft, table_text(config, nft->native_queue, false), error);
-	return change_to(nft, table_text(config, nft->native_queue, true), error) &&
-	       release(nft, config, error);
+	}
+	return change_to(nft, text, error) && (!held || release(nft, config, error));
 }
 
 bool nft_remove(struct nft *nft, char error[static NFT_ERROR_SIZE])

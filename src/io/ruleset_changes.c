@@ -342,6 +342,18 @@ static void write_object(FILE *stream, const struct object *object)
 	fputs("\t}\n", stream);
 }
 
+static bool finish(FILE *stream, char **text)
+{
+	bool written = ferror(stream) == 0;
+
+	/* Where fclose is short of memory there is no text, and fclose does not tell. */
+	if (fclose(stream) == 0 && written && *text != NULL)
+		return true;
+	free(*text);
+	*text = NULL;
+	return false;
+}
+
 /* What is there after the transaction: the new objects, and old base chains without rules. */
 static bool write_result(const struct objects *old, const struct objects *new, char **result)
 {
@@ -362,13 +374,7 @@ static bool write_result(const struct objects *old, const struct objects *new, c
 		if (is_base_chain(object) && find(new, object) == NULL)
 			write_object(stream, &emptied);
 	}
-	bool written = ferror(stream) == 0;
-	/* Where fclose is short of memory there is no text, and fclose does not tell. */
-	if (fclose(stream) == 0 && written && *result != NULL)
-		return true;
-	free(*result);
-	*result = NULL;
-	return false;
+	return finish(stream, result);
 }
 
 /* Adding a chain that is there already fails only where its table is not. */
@@ -400,6 +406,38 @@ bool ruleset_changes(const char *old_text, const char *new_text, FILE *commands,
 	}
 	free_objects(&old);
 	free_objects(&new);
+	return fine;
+}
+
+bool ruleset_additions(const char *old_text, const char *new_text, char **result)
+{
+	struct objects old = {0};
+	struct objects new = {0};
+	size_t size;
+	size_t chains = 0;
+	FILE *stream;
+
+	*result = NULL;
+	stream = open_memstream(result, &size);
+	bool fine = stream != NULL && read_objects(&old, old_text) && read_objects(&new, new_text);
+
+	if (fine)
+		fputs(old_text, stream);
+	FOR_EACH_OBJECT(&new, object)
+	{
+		if (!fine || find(&old, object) != NULL || is_base_chain(object))
+			continue;
+		chains += is_chain(object);
+		object->count = is_chain(object) ? object->count : 0;
+		write_object(stream, object);
+	}
+	free_objects(&old);
+	free_objects(&new);
+	fine = stream != NULL && finish(stream, result) && fine;
+	if (fine && chains > 0)
+		return true;
+	free(*result);
+	*result = NULL;
 	return fine;
 }
 

@@ -44,23 +44,29 @@ class Load:
         self.isn = None if isn == "wrong" else int(isn)
         self.answers = collections.Counter()
         self.stopping = threading.Event()
-        self.slow = 0
+        self.slow = []  # seconds since the epoch at their beginning, and how long connecting took
         self.seconds = []  # of the successful ones, until the answer was there
 
     def one(self):
         """What became of one connection: the page, or the name of the error."""
         isn = random.getrandbits(32) if self.isn is None else self.isn
-        started = time.monotonic()
+        started, wall = time.monotonic(), time.time()
+
+        def connected():
+            duration = time.monotonic() - started
+            if duration > SLOW:
+                self.slow.append((wall, duration))
+
         try:
             with knock_client.connect(self.address, self.port, isn, 15,
                                       source=self.source) as client:
-                self.slow += time.monotonic() - started > SLOW
+                connected()
                 client.sendall(self.request)
                 page = read_page(client)
             self.seconds.append(time.monotonic() - started)
             return page
         except OSError as error:
-            self.slow += time.monotonic() - started > SLOW
+            connected()
             return type(error).__name__
 
     def run(self):
@@ -80,7 +86,7 @@ def main():
     for worker in workers:
         worker.join()
     order = sorted(load.seconds) or [0]
-    json.dump({"answers": load.answers, "slow": load.slow,
+    json.dump({"answers": load.answers, "slow": len(load.slow), "slow_ones": load.slow,
                "milliseconds": [1000 * order[len(order) * part // 100] for part in (50, 99)]},
               sys.stdout)
 

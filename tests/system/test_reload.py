@@ -215,6 +215,7 @@ def test_a_thousand_reloads_lose_no_connection(net):
     assert set(four["answers"]) == {"server"} and four["answers"]["server"] > 100
     assert set(six["answers"]) == {"server"} and six["answers"]["server"] > 100
     assert set(refused["answers"]) == {"ConnectionRefusedError"}
-    # Nearly no SYN had to be sent again: on a busy machine one may.
-    assert four["slow"] + six["slow"] <= 3
+    # No SYN had to be sent again. If one had: was it lost before or behind the daemon?
+    slow = four["slow_ones"] + six["slow_ones"]
+    assert not slow, (slow, net.gateway.run("nft list ruleset").stdout, daemon.log()[-20000:])
     assert not daemon.events(event="ruleset-lost") and not daemon.events(event="ruleset-changed")

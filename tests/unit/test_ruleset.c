@@ -2,6 +2,7 @@
 /* Golden tests: tests/data/ruleset/CASE.conf gives CASE.nft. With KNOCKGW_TEST_UPDATE set the files
  * are written instead: read the difference before committing it. */
 #include "io/ruleset.h"
+#include "io/ruleset_changes.h"
 
 #include "io/ruleset_egress.h"
 
@@ -167,6 +168,35 @@ START_TEST(held_while_sets_of_prefixes_are_filled)
 }
 END_TEST
 
+/* Nothing leads to what is added; a second look finds nothing more to add. */
+START_TEST(new_chains_come_before_what_leads_to_them)
+{
+	static const char old[] = "\tset a {\n\t\ttype mark\n\t\telements = { 1 }\n\t}\n"
+				  "\tchain base {\n\t\ttype filter hook input priority 0;\n"
+				  "\t\taccept\n\t}\n";
+	static const char new[] = "\tset a {\n\t\ttype mark\n\t\telements = { 2 }\n\t}\n"
+				  "\tset b {\n\t\ttype mark\n\t\telements = { 3 }\n\t}\n"
+				  "\tchain more {\n\t\tmeta mark @b drop\n\t}\n"
+				  "\tchain base {\n\t\ttype filter hook input priority 0;\n"
+				  "\t\tgoto more\n\t}\n"
+				  "\tchain other {\n\t\ttype filter hook output priority 0;\n"
+				  "\t\tgoto more\n\t}\n";
+	static const char added[] = "\tset b {\n\t\ttype mark\n\t}\n"
+				    "\tchain more {\n\t\tmeta mark @b drop\n\t}\n";
+	char *result;
+
+	ck_assert(ruleset_additions(old, new, &result));
+	ck_assert_int_eq(strncmp(result, old, strlen(old)), 0);
+	ck_assert_str_eq(result + strlen(old), added);
+	char *again = result;
+	ck_assert(ruleset_additions(again, new, &result));
+	ck_assert_ptr_null(result);
+	ck_assert(ruleset_additions(new, old, &result));
+	ck_assert_ptr_null(result);
+	free(again);
+}
+END_TEST
+
 START_TEST(bits_of_the_mark)
 {
 	struct marks marks = marks_from_mask(0x90000100);
@@ -187,6 +217,7 @@ int main(void)
 	tcase_add_loop_test(tcase, without_queue_statement, 0, sizeof(cases) / sizeof(cases[0]));
 	tcase_add_test(tcase, shares_of_the_workers);
 	tcase_add_test(tcase, held_while_sets_of_prefixes_are_filled);
+	tcase_add_test(tcase, new_chains_come_before_what_leads_to_them);
 	tcase_add_test(tcase, bits_of_the_mark);
 	return run_tcase("ruleset", tcase);
 }
