@@ -77,10 +77,14 @@ static void write_refusal_rules(FILE *stream, const struct service_config *servi
 				const struct marks *marks)
 {
 	if (service->reject != REJECT_CLOSED) {
+		/* An RST in answer to a forged SYN would end an authorised connection for
+		 * conntrack. */
 		fprintf(stream,
 			"\t\tct state established,related ct mark & 0x%08x == 0x%08x goto kicked\n"
+			"\t\tct status confirmed ct mark & 0x%08x vmap { 0x%08x : drop, "
+			"0x%08x : drop }\n"
 			"\t\t%s\n",
-			marks->mask, marks->refused,
+			marks->mask, marks->refused, marks->mask, marks->verified, marks->pending,
 			service->reject == REJECT_DROP ? "drop" : "reject with tcp reset");
 		return;
 	}

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from lab import wait_until
+from lab import PYTHON, wait_until
 from reload import Reloading, Session, fetch, fetch_all, isn_of, load
 from test_metrics import promtool, samples, scrape
 from test_protect import scan
@@ -291,6 +291,36 @@ def test_source_address_is_kept_or_masqueraded(net, family):
     assert daemon.reload(config(backends(1, 2) + "snat = true;")) is None
     assert fetch_all(net.client, FRONT[family], 80, "s", [source], "/who") == \
         [("10.3.0.1", "fd03::1")[family]]
+
+
+FORGED = """
+import socket, sys
+from scapy.all import IP, IPv6, TCP, raw
+source, port, address, flags = sys.argv[1:]
+v6 = ":" in address
+s = socket.socket(socket.AF_INET6 if v6 else socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+s.sendto(raw((IPv6 if v6 else IP)(src=source, dst=address) /
+             TCP(sport=int(port), dport=80, flags=flags, seq=12345678)), (address, 0))
+"""
+
+
+@FAMILIES
+@pytest.mark.parametrize("reject", ["closed", "reset", "drop"])
+def test_forged_syn_ends_no_connection(net, family, reject):
+    """One SYN without the secret, in the name of a client that is connected: whatever else SYNs like
+    it are answered with, connection tracking must not take that for the end."""
+    daemon = start(net, backends(1) + f'reject = "{reject}";')
+    session = Session(net.client, FRONT[family], 80, "s")
+    assert session.fetch() == "b1"
+    verified, = daemon.events(event="verified")
+    client, port = verified["source"].rsplit(":", 1)
+    for flags in ("S", "SEC"):
+        net.client.run([PYTHON, "-c", FORGED, client.strip("[]"), port, FRONT[family], flags])
+    wait_until(lambda: len(daemon.events(event="refused", reason="token-wrong")) >= 1, what="refusal")
+    entries = net.gateway.run(["conntrack", "-L", "-f", ("ipv4", "ipv6")[family], "-p", "tcp",
+                               "--sport", port]).stdout
+    assert "ESTABLISHED" in entries and "CLOSE" not in entries
+    assert session.fetch() == "b1"
 
 
 def test_each_port_leads_to_the_same_port(net):
