@@ -258,20 +258,43 @@ static bool addresses_have_family(const struct places *addresses, uint8_t family
 	return false;
 }
 
+static bool has_backend(const struct service_config *service, uint8_t family)
+{
+	for (size_t i = 0; i < service->backend_count; i++)
+		if (service->backends[i].endpoint.family == family)
+			return true;
+	return false;
+}
+
+static const char *family_name(uint8_t family)
+{
+	return family == FAMILY_IPV4 ? "IPv4" : "IPv6";
+}
+
 static void check_backend_families(struct reader *reader, const config_setting_t *group,
 				   const struct draft *draft)
 {
+	static const uint8_t families[] = {FAMILY_IPV4, FAMILY_IPV6};
 	const config_setting_t *backends = config_setting_get_member(group, "backends");
+
 	for (size_t i = 0; i < draft->service->backend_count; i++) {
 		uint8_t family = draft->service->backends[i].endpoint.family;
-		if (family == 0 || draft->addresses.count == 0 ||
-		    addresses_have_family(&draft->addresses, family))
-			continue;
-		reader_error(reader, value_at(backends, i),
-			     "found an %s backend, expected the service to have an %s address",
-			     family == FAMILY_IPV4 ? "IPv4" : "IPv6",
-			     family == FAMILY_IPV4 ? "IPv4" : "IPv6");
+		if (family != 0 && draft->addresses.count > 0 &&
+		    !addresses_have_family(&draft->addresses, family))
+			reader_error(
+				reader, value_at(backends, i),
+				"found an %s backend, expected the service to have an %s address",
+				family_name(family), family_name(family));
 	}
+	/* A backend without a valid address may be meant for any family. */
+	bool known = draft->service->backend_count > 0 && !has_backend(draft->service, 0);
+	for (size_t i = 0; known && i < COUNT_OF(families); i++)
+		if (addresses_have_family(&draft->addresses, families[i]) &&
+		    !has_backend(draft->service, families[i]))
+			reader_warning(reader, backends,
+				       "found no %s backend: authorised clients at the %s address "
+				       "of the service get whatever listens there itself",
+				       family_name(families[i]), family_name(families[i]));
 }
 
 static void check_integrity(struct reader *reader, const config_setting_t *group,
@@ -324,6 +347,38 @@ static void check_backend_keys(struct reader *reader, const config_setting_t *gr
 	}
 }
 
+static bool serves_port(const struct service_config *service, uint16_t port)
+{
+	for (size_t i = 0; i < service->endpoint_count; i++)
+		if (service->endpoints[i].port == port)
+			return true;
+	return false;
+}
+
+/* A backend without a port has those of the service, whether or not another one names them. */
+static void check_backend_ports(struct reader *reader, const config_setting_t *group,
+				const struct service_config *service)
+{
+	const config_setting_t *backends = config_setting_get_member(group, "backends");
+	char text[ENDPOINT_TEXT_SIZE];
+
+	for (size_t i = 0; i < service->backend_count; i++) {
+		struct endpoint named = service->backends[i].endpoint;
+		struct endpoint any = named;
+		any.port = 0;
+		if (named.port == 0 || !serves_port(service, named.port))
+			continue;
+		bool again = false;
+		for (size_t k = 0; k < service->backend_count; k++)
+			again = again || endpoint_equal(&service->backends[k].endpoint, &any);
+		if (again)
+			reader_error(reader, value_at(backends, i),
+				     "found %s, to which the same address without a port "
+				     "leads as well, expected each backend only once",
+				     endpoint_format(&named, text));
+	}
+}
+
 static void combine_endpoints(struct reader *reader, const struct draft *draft)
 {
 	struct service_config *service = draft->service;
@@ -351,6 +406,7 @@ static void read_service(struct reader *reader, const config_setting_t *group,
 		check_backend_families(reader, group, &draft);
 		check_public(reader, group, &draft);
 		check_backend_keys(reader, group, service);
+		check_backend_ports(reader, group, service);
 		check_integrity(reader, group, service);
 	}
 	places_free(&draft.addresses);
