@@ -89,8 +89,7 @@ static void print_status(const json_t *objects)
 	       (long long)number(status, "max_flows"));
 	const json_t *guess = json_object_get(status, "blind_guess");
 	if (json_is_object(guess))
-		printf("blind guess:    1 in %lld hits service %s\n",
-		       (long long)number(guess, "one_in"), text(guess, "service"));
+		printf("guessing:       %s\n", text(guess, "odds"));
 	printf("log:            level %s, lines suppressed: %lld\n", text(status, "log_level"),
 	       (long long)number(status, "log_lines_suppressed"));
 	putchar('\n');

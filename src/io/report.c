@@ -95,6 +95,7 @@ static uint64_t count_destinations(const struct config *config)
 static json_t *weakest_object(const struct view *view)
 {
 	const struct service *weakest = NULL;
+	char odds[ODDS_LINE_SIZE];
 
 	for (size_t i = 0; i < view->config->service_count; i++) {
 		const struct service *service = &view->config->services[i].service;
@@ -105,8 +106,8 @@ static json_t *weakest_object(const struct view *view)
 	}
 	if (weakest == NULL)
 		return json_null();
-	return json_pack("{ss sI}", "service", weakest->name, "one_in",
-			 (json_int_t)odds_guesses(weakest));
+	return json_pack("{ss sI ss}", "service", weakest->name, "one_in",
+			 (json_int_t)odds_guesses(weakest), "odds", odds_line(weakest, odds));
 }
 
 void report_status(const struct view *view, report_sink *sink, void *context)
@@ -238,10 +239,12 @@ static json_t *backend_object(const struct view *view, const struct service_conf
 	int64_t since = backend->since > 0 ? backend->since : view->started;
 	json_t *failed_at = backend->failed_at > 0 ? json_integer(backend->failed_at) : json_null();
 
-	return json_pack("{ss ss sI ss sI so so}", "service", service->service.name, "backend",
-			 backend_format(backend, text), "weight", (json_int_t)backend->weight,
-			 "state", backend_word(service, backend), "since", (json_int_t)since,
-			 "last_error", last_error(backend), "last_error_time", failed_at);
+	return json_pack("{ss ss sI ss sI so so sI sI}", "service", service->service.name,
+			 "backend", backend_format(backend, text), "weight",
+			 (json_int_t)backend->weight, "state", backend_word(service, backend),
+			 "since", (json_int_t)since, "last_error", last_error(backend),
+			 "last_error_time", failed_at, "checks", number(backend->checks),
+			 "check_failures", number(backend->failures));
 }
 
 void report_backends(const struct view *view, const char *service, report_sink *sink, void *context)
