@@ -219,21 +219,11 @@ static bool watch_events(struct daemon *daemon)
 	       add_event(daemon->interface_changes, NULL);
 }
 
-/* The states of backends have changed: so must the rules that lead to them. */
-static bool update_backends(struct daemon *daemon, char error[static DAEMON_ERROR_SIZE])
-{
-	if (ruleset_keeper_update(daemon->ruleset, daemon->generation->config, error))
-		return true;
-	log_event(LOG_LEVEL_ERROR, "backends-not-changed", "reason=\"%s\"", error);
-	ruleset_keeper_mend(daemon->ruleset);
-	return false;
-}
-
 static void on_backend_change(void *context)
 {
-	char error[DAEMON_ERROR_SIZE];
+	const struct daemon *daemon = context;
 
-	update_backends(context, error);
+	ruleset_keeper_follow(daemon->ruleset);
 }
 
 static bool watch_pool(struct daemon *daemon, const struct worker_pool *pool, struct event **event)
@@ -478,8 +468,11 @@ bool daemon_drain(struct daemon *daemon, const char *service_name, const char *b
 	backend->drained = drain;
 	if (before == drain)
 		return true;
-	if (!update_backends(daemon, error)) {
+	if (!ruleset_keeper_update(daemon->ruleset, daemon->generation->config, error)) {
+		log_event(LOG_LEVEL_ERROR, "backends-not-changed", "reason=\"%s\" action=none",
+			  error);
 		backend->drained = before;
+		ruleset_keeper_mend(daemon->ruleset);
 		return false;
 	}
 	backend->since = time(NULL);

@@ -26,13 +26,14 @@ struct probe {
 	int fd;                /* -1: none */
 	uint16_t failures;     /* in a row */
 	uint16_t successes;
+	bool kept; /* while another configuration is taken over */
 };
 
 struct health {
 	struct event_base *base;
 	void (*changed)(void *context);
 	void *context;
-	struct probe *probes;
+	struct probe **probes;
 	size_t count;
 };
 
@@ -60,21 +61,20 @@ static void close_attempt(struct probe *probe)
 	probe->fd = -1;
 }
 
-static void free_probes(struct probe *probes, size_t count)
+static void probe_free(struct probe *probe)
 {
-	for (size_t i = 0; i < count; i++) {
-		close_attempt(&probes[i]);
-		if (probes[i].timer != NULL)
-			event_free(probes[i].timer);
-	}
-	free(probes);
+	close_attempt(probe);
+	event_free(probe->timer);
+	free(probe);
 }
 
 void health_free(struct health *health)
 {
 	if (health == NULL)
 		return;
-	free_probes(health->probes, health->count);
+	for (size_t i = 0; i < health->count; i++)
+		probe_free(health->probes[i]);
+	free(health->probes);
 	free(health);
 }
 
@@ -230,18 +230,6 @@ static void on_timer(evutil_socket_t unused, short events, void *context)
 		conclude(probe, ENOMEM);
 }
 
-static const struct probe *find(const struct health *health, const struct probe *like)
-{
-	for (size_t i = 0; i < health->count; i++) {
-		const struct probe *probe = &health->probes[i];
-		if (strcmp(probe->service->service.name, like->service->service.name) == 0 &&
-		    endpoint_equal(&probe->backend->endpoint, &like->backend->endpoint) &&
-		    endpoint_equal(&probe->target, &like->target))
-			return probe;
-	}
-	return NULL;
-}
-
 /* Where a check connects to: without a port of its own, where the first of the service's ports
  * leads. */
 static struct endpoint target_of(const struct service_config *service,
@@ -256,52 +244,139 @@ static struct endpoint target_of(const struct service_config *service,
 	return target;
 }
 
-static bool add_probe(struct health *health, struct probe *probe, struct service_config *service,
-		      struct backend *backend)
+/* The probe of that backend in the configuration before; NULL when it had none. */
+static struct probe *find(const struct health *health, const struct service_config *service,
+			  const struct backend *backend)
 {
-	const struct probe *known;
+	struct endpoint target = target_of(service, backend);
 
+	for (size_t i = 0; i < health->count; i++) {
+		struct probe *probe = health->probes[i];
+		if (strcmp(probe->service->service.name, service->service.name) == 0 &&
+		    endpoint_equal(&probe->backend->endpoint, &backend->endpoint) &&
+		    endpoint_equal(&probe->target, &target))
+			return probe;
+	}
+	return NULL;
+}
+
+static struct probe *probe_new(struct health *health, struct service_config *service,
+			       struct backend *backend)
+{
+	struct probe *probe = malloc(sizeof(*probe));
+
+	if (probe == NULL)
+		return NULL;
 	*probe = (struct probe){.health = health, .service = service, .backend = backend, .fd = -1};
 	probe->target = target_of(service, backend);
 	probe->timer = evtimer_new(health->base, on_timer, probe);
-	known = find(health, probe);
-	if (known != NULL) {
-		probe->failures = known->failures;
-		probe->successes = known->successes;
-		if (known->backend->down)
-			backend->since = known->backend->since;
-		backend->down = known->backend->down;
+	if (probe->timer != NULL)
+		return probe;
+	free(probe);
+	return NULL;
+}
+
+/* Probes of a configuration: those that are there already, and new ones. */
+struct plan {
+	struct health *health;
+	struct planned {
+		struct probe *probe;
+		struct service_config *service;
+		struct backend *backend;
+		bool known;
+	} * list;
+	size_t count;
+};
+
+static bool plan_probe(struct plan *plan, struct service_config *service, struct backend *backend)
+{
+	struct probe *known = find(plan->health, service, backend);
+	struct probe *probe = known != NULL ? known : probe_new(plan->health, service, backend);
+
+	if (probe == NULL)
+		return false;
+	plan->list[plan->count++] = (struct planned){probe, service, backend, known != NULL};
+	return true;
+}
+
+static bool plan_probes(struct plan *plan, struct config *config)
+{
+	bool fine = true;
+
+	for (size_t i = 0; i < config->service_count; i++) {
+		struct service_config *service = &config->services[i];
+		bool checked = service->health.interval > 0 && !service->retired;
+		for (size_t k = 0; checked && fine && k < service->backend_count; k++)
+			fine = plan_probe(plan, service, &service->backends[k]);
 	}
-	return probe->timer != NULL;
+	return fine;
+}
+
+static bool same_health(const struct health_config *left, const struct health_config *right)
+{
+	return left->interval == right->interval && left->timeout == right->timeout &&
+	       left->rise == right->rise && left->fall == right->fall &&
+	       left->jitter == right->jitter && left->port == right->port;
+}
+
+/* A check that is under way, and the time of the next one, stay: whoever reloads all the time must
+ * not keep a dead backend in. */
+static void take_over(struct probe *probe, const struct planned *planned, uint32_t delay)
+{
+	bool same = same_health(&probe->service->health, &planned->service->health);
+
+	if (probe->backend->down)
+		planned->backend->since = probe->backend->since;
+	planned->backend->down = probe->backend->down;
+	probe->service = planned->service;
+	probe->backend = planned->backend;
+	probe->kept = true;
+	if (same)
+		return;
+	close_attempt(probe);
+	schedule(probe, delay);
+}
+
+static void use_plan(struct health *health, const struct plan *plan, struct probe **probes)
+{
+	for (size_t i = 0; i < plan->count; i++) {
+		/* Soon, but not all at once. */
+		uint32_t delay = (uint32_t)i * 10 % 500;
+		probes[i] = plan->list[i].probe;
+		if (plan->list[i].known)
+			take_over(probes[i], &plan->list[i], delay);
+		else
+			schedule(probes[i], delay);
+	}
+	for (size_t i = 0; i < health->count; i++) {
+		if (!health->probes[i]->kept)
+			probe_free(health->probes[i]);
+	}
+	for (size_t i = 0; i < plan->count; i++)
+		probes[i]->kept = false;
+	free(health->probes);
+	health->probes = probes;
+	health->count = plan->count;
 }
 
 bool health_use(struct health *health, struct config *config)
 {
+	struct plan plan = {.health = health};
 	size_t room = 1;
-	size_t used = 0;
-	bool fine = true;
 
 	for (size_t i = 0; i < config->service_count; i++)
 		room += config->services[i].backend_count;
-	struct probe *probes = calloc(room, sizeof(*probes));
-	if (probes == NULL)
-		return false;
-	for (size_t i = 0; i < config->service_count; i++) {
-		struct service_config *service = &config->services[i];
-		bool checked = service->health.interval > 0 && !service->retired;
-		for (size_t k = 0; checked && k < service->backend_count; k++)
-			fine = add_probe(health, &probes[used++], service, &service->backends[k]) &&
-			       fine;
+	struct probe **probes = calloc(room, sizeof(struct probe *));
+	plan.list = calloc(room, sizeof(*plan.list));
+	bool fine = probes != NULL && plan.list != NULL && plan_probes(&plan, config);
+	if (fine) {
+		use_plan(health, &plan, probes);
+	} else {
+		for (size_t i = 0; i < plan.count; i++)
+			if (!plan.list[i].known)
+				probe_free(plan.list[i].probe);
+		free(probes);
 	}
-	if (!fine) {
-		free_probes(probes, used);
-		return false;
-	}
-	free_probes(health->probes, health->count);
-	health->probes = probes;
-	health->count = used;
-	/* Soon, but not all at once. */
-	for (size_t i = 0; i < used; i++)
-		schedule(&probes[i], (uint32_t)i * 10 % 500);
-	return true;
+	free(plan.list);
+	return fine;
 }

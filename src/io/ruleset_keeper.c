@@ -16,6 +16,9 @@ static const struct timeval RESTORE_INTERVAL = {.tv_sec = 1};
 /* Rules of others often change many times in a row: they are looked at once for all. */
 static const struct timeval OFFLOAD_INTERVAL = {.tv_sec = 1};
 
+/* How long to wait before a change that failed is tried again: twice as long each time. */
+enum { FIRST_PAUSE = 100, LONGEST_PAUSE = 10000 }; /* milliseconds */
+
 struct ruleset_keeper {
 	const struct config *config;
 	struct nft *nft; /* NULL with manage_ruleset = false */
@@ -23,6 +26,8 @@ struct ruleset_keeper {
 	struct event *changes;
 	struct event *rest;   /* until the watch is looked at again */
 	struct event *others; /* rules of others are to be looked at */
+	struct event *again;  /* follows the states of backends */
+	unsigned int failed;  /* attempts to do so, in a row: the table lags behind */
 	bool installed;
 	char offload[OFFLOAD_TEXT_SIZE]; /* what was last said of them */
 };
@@ -60,6 +65,18 @@ static void forget_changes(struct ruleset_keeper *keeper)
 		ruleset_watch_forget(keeper->watch);
 }
 
+/* The table is what config wants, states of backends and all. */
+static void settled(struct ruleset_keeper *keeper, const struct config *config)
+{
+	keeper->config = config;
+	if (keeper->again != NULL)
+		event_del(keeper->again);
+	if (keeper->failed > 0)
+		log_event(LOG_LEVEL_WARNING, "backends-changed", "failed_attempts=%u",
+			  keeper->failed);
+	keeper->failed = 0;
+}
+
 static bool install(struct ruleset_keeper *keeper, const struct config *config,
 		    char error[static NFT_ERROR_SIZE])
 {
@@ -67,6 +84,8 @@ static bool install(struct ruleset_keeper *keeper, const struct config *config,
 
 	forget_changes(keeper);
 	keeper->installed = keeper->installed || installed;
+	if (installed)
+		settled(keeper, config);
 	return installed;
 }
 
@@ -117,6 +136,33 @@ static void on_rest(evutil_socket_t fd, short events, void *context)
 		restore(keeper);
 }
 
+static void follow_in(struct ruleset_keeper *keeper, unsigned int milliseconds)
+{
+	const struct timeval pause = {.tv_sec = milliseconds / 1000,
+				      .tv_usec = (suseconds_t)(milliseconds % 1000) * 1000};
+
+	event_add(keeper->again, &pause);
+}
+
+static void on_again(evutil_socket_t fd, short events, void *context)
+{
+	struct ruleset_keeper *keeper = context;
+	unsigned int pause = LONGEST_PAUSE;
+	char error[NFT_ERROR_SIZE];
+
+	(void)fd;
+	(void)events;
+	if (ruleset_keeper_update(keeper, keeper->config, error))
+		return;
+	if (keeper->failed < 7)
+		pause = (unsigned int)FIRST_PAUSE << keeper->failed;
+	keeper->failed++;
+	log_event(LOG_LEVEL_ERROR, "backends-not-changed",
+		  "reason=\"%s\" action=\"try again\" after_ms=%u", error, pause);
+	follow_in(keeper, pause);
+	ruleset_keeper_mend(keeper);
+}
+
 static bool watch(struct ruleset_keeper *keeper, struct event_base *base)
 {
 	keeper->watch = ruleset_watch_open();
@@ -126,8 +172,9 @@ static bool watch(struct ruleset_keeper *keeper, struct event_base *base)
 				    on_change, keeper);
 	keeper->rest = event_new(base, -1, 0, on_rest, keeper);
 	keeper->others = event_new(base, -1, 0, on_others, keeper);
+	keeper->again = event_new(base, -1, 0, on_again, keeper);
 	return keeper->changes != NULL && keeper->rest != NULL && keeper->others != NULL &&
-	       event_add(keeper->changes, NULL) == 0;
+	       keeper->again != NULL && event_add(keeper->changes, NULL) == 0;
 }
 
 static bool start(struct ruleset_keeper *keeper, struct event_base *base,
@@ -181,16 +228,22 @@ bool ruleset_keeper_update(struct ruleset_keeper *keeper, const struct config *c
 		updated = keeper->installed && nft_update(keeper->nft, config, error);
 		forget_changes(keeper);
 	}
+	if (updated)
+		settled(keeper, config);
 	if (!updated) {
 		/* Somebody else has removed or changed the table, and was not noticed yet. */
 		log_event(LOG_LEVEL_WARNING, "ruleset-lost", "reason=\"%s\" action=install", error);
 		updated = install(keeper, config, error);
 	}
-	if (updated) {
-		keeper->config = config;
+	if (updated)
 		look_for_offload(keeper);
-	}
 	return updated;
+}
+
+void ruleset_keeper_follow(struct ruleset_keeper *keeper)
+{
+	if (keeper->again != NULL)
+		follow_in(keeper, 0);
 }
 
 const char *ruleset_keeper_word(const struct ruleset_keeper *keeper)
@@ -220,6 +273,8 @@ void ruleset_keeper_stop(struct ruleset_keeper *keeper)
 		event_free(keeper->rest);
 	if (keeper->others != NULL)
 		event_free(keeper->others);
+	if (keeper->again != NULL)
+		event_free(keeper->again);
 	ruleset_watch_close(keeper->watch);
 	nft_close(keeper->nft);
 	free(keeper);
