@@ -40,6 +40,7 @@ EXTRA_DIST += \
 	tests/system/test_flowtable.py \
 	tests/system/test_logs.py \
 	tests/system/test_metrics.py \
+	tests/system/test_health.py \
 	tests/system/test_hostile.py \
 	tests/system/test_integrity.py \
 	tests/system/test_netem.py \

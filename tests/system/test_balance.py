@@ -5,12 +5,13 @@ are nginx instances on ports 8001 to 8004 of server, and client has 120 addresse
     10.2.0.101 to 10.2.0.220, fd02::101 to fd02::220
 """
 import collections
+import re
 import time
 
 import pytest
 
 from lab import PYTHON, wait_until
-from reload import Reloading, Session, fetch, fetch_all, isn_of, load
+from reload import ENVIRONMENT, Reloading, Session, fetch, fetch_all, isn_of, load
 from test_metrics import promtool, samples, scrape
 from test_protect import scan
 from topology import Direct
@@ -96,6 +97,35 @@ def test_weights(net, family):
     assert daemon.reload(config(backends(1, 2, b1="weight = 3;") +
                                 'schedule = "round-robin";')) is None
     assert shares(spread(net, family)) == {"b1": 90, "b2": 30}
+
+
+# The share of each backend is binomial: 5.5 standard deviations to either side. The three together
+# are left in one of eight million runs.
+CHOICES = 2000
+DEVIATIONS = {"b1": (5 / 12, 122), "b2": (1 / 4, 107), "b3": (1 / 3, 116)}
+
+
+@FAMILIES
+def test_random_follows_the_weights(net, family):
+    start(net, backends(1, 2, 3, b1="weight = 5;", b2="weight = 3;", b3="weight = 4;") +
+          'schedule = "random";')
+    pages = fetch_all(net.client, FRONT[family], 80, "s", CLIENTS[family] * 17)[:CHOICES]
+    found = collections.Counter(pages)
+    assert sum(found.values()) == CHOICES and set(found) == {"b1", "b2", "b3"}
+    for page, (share, deviation) in DEVIATIONS.items():
+        assert abs(found[page] - CHOICES * share) <= deviation
+
+
+@FAMILIES
+def test_hash_follows_the_weights(net, family):
+    """Nothing here is left to chance: the shares of 1,024 slots are always the same ones."""
+    start(net, backends(1, 2, 3, b1="weight = 5;", b2="weight = 3;", b3="weight = 4;"))
+    chain = net.gateway.run("nft list chain inet knockgw to_www_80").stdout
+    address = re.escape(("10.3.0.2", "fd03::2")[family])
+    found = collections.Counter(re.findall(rf"\d+ : {address} \. (\d+)", chain))
+    assert sum(found.values()) == 1024
+    for port, share in (("8001", 5 / 12), ("8002", 1 / 4), ("8003", 1 / 3)):
+        assert abs(found[port] - 1024 * share) < 64  # 4 standard deviations of a fair deal
 
 
 def test_round_robin_takes_turns(net):
@@ -278,6 +308,91 @@ def test_load_does_not_notice_what_happens_to_backends(net):
     for family in (four, six):
         assert set(family["answers"]) <= {"b1", "b2", "b3", "b4"}
         assert sum(family["answers"].values()) > 50 and family["slow"] == 0
+
+
+@FAMILIES
+def test_live_connections_never_move(net, family):
+    """One connection to each backend while others come, are drained, die, and go, and while their
+    schedule and weights change. Only that to a dead backend ends."""
+    daemon = start(net, backends(1, 2, 3) + HEALTH)
+    sessions = {}
+    for client in CLIENTS[family]:
+        session = Session(net.client, FRONT[family], 80, "s", source=client)
+        sessions.setdefault(session.fetch(), session)
+        if len(sessions) == 3:
+            break
+
+    def all_stay(*pages):
+        assert {page: sessions[page].fetch() for page in pages} == {page: page for page in pages}
+
+    all_stay("b1", "b2", "b3")
+    changes = [backends(1, 2, 3, 4) + HEALTH,                              # one comes
+               backends(1, 2, 3, 4, b1='state = "drain";') + HEALTH,       # one is drained
+               backends(2, 3, 4) + HEALTH,                                 # and goes
+               backends(2, 3, 4) + HEALTH + 'schedule = "random";',
+               backends(2, 3, 4, b4="weight = 100;") + 'schedule = "round-robin";',
+               backends(4) + HEALTH,                                       # all of them have gone
+               backends(4, 3, 2, 1) + HEALTH]
+    for change in changes:
+        assert daemon.reload(config(change)) is None
+        all_stay("b1", "b2", "b3")
+    backend = ("10.3.0.2:8002", "[fd03::2]:8002")[family]
+    daemon.knockctl("drain", "www", backend)
+    all_stay("b1", "b2", "b3")
+    stop(net, 1)
+    wait_for_backends(net, 2, "backend-down")
+    all_stay("b2", "b3")
+    assert sessions["b1"].fetch() in ("ConnectionResetError", "cut short")
+    # Checks of 2 fail, though it goes on: so do its connections.
+    net.server.nft("table inet dead { chain in { type filter hook input priority 0;"
+                   " tcp dport 8002 tcp flags & (syn | ack) == syn reject with tcp reset; }; }")
+    wait_for_backends(net, 4, "backend-down")
+    daemon.knockctl("undrain", "www", backend)
+    all_stay("b2", "b3")
+    revive(net, 1)
+    wait_for_backends(net, 2, "backend-up")
+    all_stay("b2", "b3")
+
+
+HAIRPIN = ("import sys, load, knock_client as k\n"
+           "address, isn = sys.argv[1], int(sys.argv[2])\n"
+           "try:\n"
+           "    s = k.connect(address, 80, isn, 4)\n"
+           "    s.sendall(b'GET /who HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n')\n"
+           "    print(load.read_page(s))\n"
+           "except OSError as error: print(type(error).__name__)\n")
+
+
+@FAMILIES
+def test_hairpin(net, family):
+    """A client in the network of the backends:
+
+        gateway --+-- server     10.3.0.2  fd03::2
+         10.3.0.1 +-- neighbour  10.3.0.3  fd03::3
+    """
+    neighbour = net.lab.namespace("neighbour")
+    net.lab.link(net.gateway, "in1", neighbour, "up0")
+    net.gateway.run("ip address flush dev in0")
+    net.gateway.run("ip link add inside type bridge")
+    for device in ("in0", "in1"):
+        net.gateway.run(f"ip link set {device} master inside")
+    net.gateway.run("ip link set inside up")
+    net.gateway.address("inside", "10.3.0.1/24", "fd03::1/64")
+    neighbour.address("up0", "10.3.0.3/24", "fd03::3/64")
+    neighbour.default_route("10.3.0.1", "fd03::1")
+    neighbour.sysctl("net.ipv4.tcp_timestamps", 0)
+
+    def page():
+        return neighbour.run([PYTHON, "-c", HAIRPIN, FRONT[family], isn_of("s", FRONT[family], 80)],
+                             env=ENVIRONMENT).stdout.strip()
+
+    daemon = start(net, backends(1, 2) + "snat = true;")
+    assert page() == ("10.3.0.1", "fd03::1")[family]
+    # Without, the server answers the neighbour directly, who knows nothing of its address: no
+    # connection, and no end to waiting.
+    assert daemon.reload(config(backends(1, 2))) is None
+    assert page() == "TimeoutError"
+    assert fetch(net.client, FRONT[family], 80, "s") in ("b1", "b2")
 
 
 @FAMILIES

@@ -2,11 +2,13 @@
 """knockctl kick ends established connections: idle ones, busy ones, those of a service that a reload
 has removed. The networks are drawn in topology.py."""
 import subprocess
+import time
 
 import pytest
 
-from lab import wait_until
-from reload import ENVIRONMENT, PYTHON, Reloading, Session, fetch, isn_of
+from knock_client import token
+from lab import KNOCKCTL, patient, wait_until
+from reload import ENVIRONMENT, PYTHON, Reloading, Session, fetch, isn_of, load
 from test_protect import scan
 from topology import Direct, Protected
 
@@ -208,3 +210,94 @@ def test_what_kick_says(net):
     assert session.fetch() in ("b1", "b2")
     assert daemon.knockctl("kick", "www", *["10.2.0.2"] * 7).stdout == \
         "SERVICE  CONNECTIONS\nwww                1\n"
+
+
+PENDING = """
+import sys, knock_client as k
+s = k.connect(sys.argv[1], 80, int(sys.argv[2]), 20)
+print("connected", flush=True)
+try: print("data" if s.recv(1) else "end")
+except OSError as error: print(type(error).__name__)
+"""
+
+
+@FAMILIES
+@pytest.mark.parametrize("reassemble", ["false", "true"])
+def test_connections_that_wait_for_their_check(net, family, reassemble):
+    """Integrity mode, before the first byte: both sides of it are reset, too."""
+    daemon = start(net, config(service("www", 80, f"integrity = 20; reassemble = {reassemble};")))
+    isn = token(KNOCKCTL, "s", FRONT[family], 80, payload=b"x" * 20)
+    process = net.client.start([PYTHON, "-c", PENDING, FRONT[family], isn], env=ENVIRONMENT,
+                               stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "connected\n"
+    wait_until(lambda: established(net.server, [8001, 8002]) == 1, what="the server")
+    status, = daemon.ask("status")
+    assert status["pending"] == 1
+    assert kicked(daemon, "www") == 1
+    assert process.communicate(timeout=30)[0] == "ConnectionResetError\n"
+    both_ends_are_gone(net)
+    assert kicked(daemon, "www") == 0
+
+
+MANY = 10000
+
+SERVER = """
+import resource, select, socket, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (12000, 12000))
+listener = socket.create_server((sys.argv[1], 8003), family=socket.AF_INET6 if ":" in sys.argv[1]
+                                else socket.AF_INET, backlog=4096)
+print("listening", flush=True)
+held = []
+while True:
+    held.append(listener.accept()[0])
+"""
+
+HOLDER = """
+import resource, socket, sys, time, knock_client as k
+resource.setrlimit(resource.RLIMIT_NOFILE, (12000, 12000))
+address, isn, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+held = [k.connect(address, 82, isn, 60) for _ in range(count)]
+print("open", flush=True)
+for line in sys.stdin:
+    for s in held: s.settimeout(0)
+    ended = 0
+    for s in held:
+        try:
+            s.send(b"x")
+            s.settimeout(20)
+            ended += s.recv(1) == b""
+        except ConnectionError: ended += 1
+        except TimeoutError: pass
+    print(ended, flush=True)
+"""
+
+
+def test_ten_thousand_connections(net):
+    """It ends in bounded time, and all the while new connections of others are let in at once."""
+    for namespace in (net.client, net.server):
+        namespace.sysctl("net.ipv4.tcp_max_syn_backlog", 8192)
+        namespace.sysctl("net.core.somaxconn", 8192)
+    many = (f'{{ name = "many"; address = "{FRONT[0]}"; port = 82; secret = "s"; '
+            f'backends = {{ address = "10.3.0.2"; port = 8003; }}; }}')
+    daemon = start(net, config(service("other", 81), many))
+    server = net.server.start([PYTHON, "-c", SERVER, "10.3.0.2"], stdout=subprocess.PIPE, text=True)
+    assert server.stdout.readline() == "listening\n"
+    net.client.sysctl("net.ipv4.ip_local_port_range", "2000 65535")
+    holder = net.client.start([PYTHON, "-c", HOLDER, FRONT[0], isn_of("s", FRONT[0], 82), MANY],
+                              env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                              text=True)
+    assert holder.stdout.readline() == "open\n"
+    with load(net.client, FRONT[0], 81, isn_of("s", FRONT[0], 81), 2) as others:
+        began = time.monotonic()
+        assert kicked(daemon, "many") == MANY
+        took = time.monotonic() - began
+    print(f"{MANY} connections in {took:.1f} s, meanwhile {others}")
+    # About a second on a machine that does nothing else.
+    assert took < patient(20)
+    assert set(others["answers"]) <= {"b1", "b2"} and sum(others["answers"].values()) > 0
+    assert not others["slow_ones"]
+    # Those that were not made to speak end with the next segment.
+    holder.stdin.write("\n")
+    holder.stdin.flush()
+    assert holder.stdout.readline() == f"{MANY}\n"
+    assert kicked(daemon, "many") == 0
