@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <systemd/sd-daemon.h>
 #include <unistd.h>
 
 #include "conntrack.h"
@@ -21,6 +22,9 @@
 #include "core/prefix.h"
 #include "inject.h"
 #include "ruleset.h"
+
+/* So many connections are ended between two words to the service manager. */
+enum { TOLD_EACH = 1000 };
 
 /* What is to be ended. */
 struct order {
@@ -151,6 +155,9 @@ static bool end_all(struct order *order, uint64_t *kicked)
 	for (size_t i = 0; fine && i < order->found_count; i++) {
 		fine = end_one(order, &marks, conntrack, inject, &order->found[i]);
 		*kicked += fine;
+		/* A long order is no main thread that hangs. */
+		if (i % TOLD_EACH == TOLD_EACH - 1)
+			sd_notify(0, "WATCHDOG=1");
 	}
 	int failure = errno;
 	inject_close(inject);
