@@ -123,7 +123,7 @@ static bool judge_known_syn(const struct connection *connection, const struct se
 		decide(decision, VERDICT_CLOSED, REASON_CONNECTION_DEAD);
 		return true;
 	}
-	if (connection->isn != segment->sequence)
+	if (connection->isn != segment->sequence || connection->phase == PHASE_DEAD)
 		return false;
 	/* In integrity mode it must neither open anew without a check nor take the mark away from
 	 * the connection that was checked. */
@@ -154,6 +154,7 @@ static bool remember(struct protect *protect, struct connection *known,
 		.isn = segment->sequence,
 		.tsval = segment->tsval,
 		.phase = integrity ? PHASE_PENDING : PHASE_VERIFIED,
+		.integrity = service->integrity,
 	};
 	uint32_t timeout = integrity ? service_pending_timeout(service) : VERIFIED_TIMEOUT;
 
@@ -162,6 +163,7 @@ static bool remember(struct protect *protect, struct connection *known,
 		set_phase(protect, known, connection.phase, timeout, now);
 		known->isn = connection.isn;
 		known->tsval = connection.tsval;
+		known->integrity = connection.integrity;
 		known->established = false;
 		return true;
 	}

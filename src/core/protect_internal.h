@@ -28,6 +28,8 @@ struct connection {
 	uint8_t established; /* the client has acknowledged something */
 	uint8_t dead_count;
 	uint8_t reserved;
+	uint16_t integrity; /* bytes of its check: the service's when the SYN came */
+	uint16_t reserved2;
 	/* ISNs whose payload was wrong. They outlive the SYNs that follow on this tuple: else two
 	 * tokens in turn would give the 16-bit hash of either any number of tries. */
 	uint32_t dead[DEAD_MAX];

@@ -25,14 +25,14 @@ void release_hold(struct protect *protect, struct connection *connection)
 
 /* Returns NULL when there is no room. */
 static struct hold *take_hold(struct protect *protect, struct connection *connection,
-			      const struct service *service, const struct segment *segment)
+			      const struct segment *segment)
 {
 	uint32_t number = protect->hold_free;
 
 	if (number == 0)
 		return NULL;
 	struct hold_slot *slot = &protect->holds[number - 1];
-	if (!hold_open(&slot->hold, segment, connection->isn, service->integrity,
+	if (!hold_open(&slot->hold, segment, connection->isn, connection->integrity,
 		       &connection->server))
 		return NULL;
 	/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): number is not 0 */
@@ -112,18 +112,26 @@ static enum reason check_payload(const struct connection *connection, const stru
 
 	if (reason != REASON_TOKEN_VALID)
 		return reason;
-	uint16_t hash = token_payload_hash(&decision->key->secret, payload, service->integrity);
+	uint16_t hash =
+		token_payload_hash(&decision->key->secret, payload, connection->integrity);
 	return token_equal16(hash, (uint16_t)connection->isn) ? REASON_PAYLOAD_VALID
 							      : REASON_PAYLOAD_WRONG;
+}
+
+/* Ends a connection that was not checked, nor ever will be. */
+static void end(struct protect *protect, struct connection *connection, struct segment *segment,
+		enum reason reason, uint64_t now, struct decision *decision)
+{
+	release_hold(protect, connection);
+	set_phase(protect, connection, PHASE_DEAD, DEAD_TIMEOUT, now);
+	kill_connection(segment, connection->isn + 1, reason, decision);
 }
 
 static void fail(struct protect *protect, struct connection *connection, struct segment *segment,
 		 enum reason reason, uint64_t now, struct decision *decision)
 {
-	release_hold(protect, connection);
-	set_phase(protect, connection, PHASE_DEAD, DEAD_TIMEOUT, now);
+	end(protect, connection, segment, reason, now, decision);
 	bury(connection);
-	kill_connection(segment, connection->isn + 1, reason, decision);
 }
 
 /* All bytes of the check in one segment. */
@@ -133,7 +141,7 @@ static void judge_payload(struct protect *protect, struct connection *connection
 	const uint8_t *payload = segment->packet->bytes + segment->payload;
 	enum reason reason = REASON_PAYLOAD_SHORT;
 
-	if (segment->payload_length >= decision->service->integrity)
+	if (segment->payload_length >= connection->integrity)
 		reason = check_payload(connection, segment, payload, now, decision);
 	if (reason != REASON_PAYLOAD_VALID) {
 		fail(protect, connection, segment, reason, now.steady, decision);
@@ -232,12 +240,12 @@ static void judge_reassembled(struct protect *protect, struct connection *connec
 		return;
 	}
 	if (hold == NULL && segment->sequence == connection->isn + 1 &&
-	    segment->payload_length >= service->integrity) {
+	    segment->payload_length >= connection->integrity) {
 		judge_payload(protect, connection, segment, now, decision);
 		return;
 	}
 	if (hold == NULL) {
-		hold = take_hold(protect, connection, service, segment);
+		hold = take_hold(protect, connection, segment);
 		if (hold == NULL) {
 			decide(decision, VERDICT_DROP, REASON_HOLD_FULL);
 			return;
@@ -256,6 +264,15 @@ static void judge_reassembled(struct protect *protect, struct connection *connec
 	hold = hold_of(protect, connection);
 	if (hold != NULL && hold->due < protect->due)
 		protect->due = hold->due;
+}
+
+/* Whether a reload has changed what the check means. What was checked already goes on. */
+static bool is_outdated(const struct protect *protect, const struct connection *connection,
+			const struct service *service)
+{
+	const struct hold *hold = hold_of(protect, connection);
+
+	return service->integrity != connection->integrity && (hold == NULL || !hold->checked);
 }
 
 void judge_pending(struct protect *protect, struct connection *connection, struct segment *segment,
@@ -278,6 +295,9 @@ void judge_pending(struct protect *protect, struct connection *connection, struc
 	}
 	if (empty && (segment->flags & TCP_RST) != 0)
 		judge_reset(protect, connection, segment, decision);
+	else if (!strange && is_outdated(protect, connection, decision->service))
+		end(protect, connection, segment, REASON_CONFIGURATION_CHANGED, now.steady,
+		    decision);
 	else if (!empty && strange)
 		decide(decision, VERDICT_DROP, REASON_PAYLOAD_OUT_OF_ORDER);
 	else if (decision->service->reassemble && !strange && (segment->flags & TCP_ACK) != 0)

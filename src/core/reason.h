@@ -64,7 +64,7 @@
 	X(PAYLOAD_TOO_LONG, "payload-too-long",                                                 \
 	  "the server takes no segment as long as the check needs")                             \
 	X(CONFIGURATION_CHANGED, "configuration-changed",                                       \
-	  "a reload changed the destination before the SYN could leave")                        \
+	  "a reload changed the service before the check, or the destination before the SYN left")                        \
 	X(CLIENT_GONE, "client-gone", "the client gave up before the server had its bytes")
 
 enum reason {

@@ -201,6 +201,24 @@ def test_restart_while_holding(net, front, family):
 
 
 @FAMILIES
+def test_reload_with_another_number_while_holding(net, family):
+    """More bytes are to be checked than there is room for: the connection ends, not the daemon."""
+    flag = net.lab.folder / "reloaded"
+    process = net.raw_process(HELD + f"print('held', flush=True)\nimport os\n"
+                              f"while not os.path.exists({str(flag)!r}): time.sleep(0.01)\n"
+                              f"c.send('PA', 10, RIGHT[9:])" + DEAD, family)
+    assert process.stdout.readline() == "held\n"
+    config = net.daemon.config
+    config.write_text(config.read_text().replace(f"integrity = {N};", "integrity = 65535;", 1))
+    net.daemon.knockctl("reload")
+    flag.touch()
+    assert process.stdout.readline() == "reset\n"
+    assert net.seen() == "ConnectionResetError", net.daemon.log()
+    assert net.daemon.events(event="reset", reason="configuration-changed")
+    assert net.sockets() == ""
+
+
+@FAMILIES
 def test_loss_on_the_way_to_the_server(net, family):
     """What the client was told is there is sent until the server has it."""
     net.server.nft("""table inet loss { chain in { type filter hook prerouting priority 0;

@@ -400,6 +400,42 @@ START_TEST(nobody_speaks)
 }
 END_TEST
 
+/* A reload that changes N while bytes are held: what was received is not what the check needs. */
+START_TEST(another_number)
+{
+	static const uint16_t numbers[] = {NUMBER + 1, UINT16_MAX, 8, 0};
+	bool held = _i % 2 == 1;
+
+	shake_hands();
+	if (held)
+		send_bytes(1, 10, VERDICT_PENDING, REASON_PAYLOAD_HELD);
+	service.integrity = numbers[_i / 2];
+	send_bytes(held ? 11 : 1, 34, VERDICT_RESET, REASON_CONFIGURATION_CHANGED);
+	ck_assert_uint_eq(segment.sequence, isn + 1);
+	ck_assert_uint_eq(decision.peer_sequence, SERVER_ISN + 1);
+	ck_assert_uint_eq(protect_held(engine), 0);
+	ck_assert_uint_eq(protect_pending(engine), 0);
+	send_bytes(11, 34, VERDICT_CLOSED, REASON_CONNECTION_DEAD);
+	service.integrity = NUMBER;
+	/* It was no try: the same SYN may come again. */
+	shake_hands();
+}
+END_TEST
+
+/* What was checked already is delivered. */
+START_TEST(another_number_afterwards)
+{
+	shake_hands();
+	send_bytes(1, 10, VERDICT_PENDING, REASON_PAYLOAD_HELD);
+	send_bytes(11, 34, VERDICT_DELIVER, REASON_PAYLOAD_VALID);
+	service.integrity = NUMBER + 1;
+	send_bytes(1, 10, VERDICT_PENDING, REASON_CONNECTION_VERIFIED);
+	reply(TCP_ACK, SERVER_ISN + 1, isn + 1 + NUMBER);
+	service.integrity = NUMBER;
+	expect_action(action_count - 1, PROTECT_VERIFY);
+}
+END_TEST
+
 int main(void)
 {
 	const TTest *const tests[] = {
@@ -416,11 +452,13 @@ int main(void)
 		bounded,
 		unknown_connection,
 		nobody_speaks,
+		another_number_afterwards,
 	};
 	TCase *tcase = tcase_create("hold");
 
 	tcase_add_checked_fixture(tcase, set_up, tear_down);
 	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
 		tcase_add_test(tcase, tests[i]);
+	tcase_add_loop_test(tcase, another_number, 0, 8);
 	return run_tcase("hold", tcase);
 }
