@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "promise.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,6 +16,7 @@ struct entry {
 };
 
 struct promise_cache {
+	pthread_mutex_t lock; /* of the entries */
 	uint8_t hash_key[16];
 	size_t sets;
 	struct entry entries[];
@@ -32,6 +34,10 @@ struct promise_cache *promise_cache_new(size_t capacity, const uint8_t hash_key[
 	cache = calloc(1, sizeof(*cache) + sets * WAYS * sizeof(struct entry));
 	if (cache == NULL)
 		return NULL;
+	if (pthread_mutex_init(&cache->lock, NULL) != 0) {
+		free(cache);
+		return NULL;
+	}
 	cache->sets = sets;
 	memcpy(cache->hash_key, hash_key, sizeof(cache->hash_key));
 	return cache;
@@ -39,6 +45,9 @@ struct promise_cache *promise_cache_new(size_t capacity, const uint8_t hash_key[
 
 void promise_cache_free(struct promise_cache *cache)
 {
+	if (cache == NULL)
+		return;
+	pthread_mutex_destroy(&cache->lock);
 	free(cache);
 }
 
@@ -47,14 +56,17 @@ static size_t first_way(const struct promise_cache *cache, const struct endpoint
 	return (size_t)(siphash(cache->hash_key, server, sizeof(*server)) % cache->sets) * WAYS;
 }
 
-struct server_habits promise_find(const struct promise_cache *cache, const struct endpoint *server)
+struct server_habits promise_find(struct promise_cache *cache, const struct endpoint *server)
 {
 	const struct entry *set = &cache->entries[first_way(cache, server)];
+	struct server_habits habits = {.mss = 0};
 
+	pthread_mutex_lock(&cache->lock);
 	for (size_t way = 0; way < WAYS; way++)
 		if (endpoint_equal(&set[way].server, server))
-			return set[way].habits;
-	return (struct server_habits){.mss = 0};
+			habits = set[way].habits;
+	pthread_mutex_unlock(&cache->lock);
+	return habits;
 }
 
 /* The server's own entry, or else the one that gives way to it. */
@@ -76,9 +88,12 @@ static struct entry *entry_for(struct promise_cache *cache, const struct endpoin
 void promise_learn(struct promise_cache *cache, const struct endpoint *server,
 		   const struct server_habits *habits, uint64_t now)
 {
-	struct entry *entry = entry_for(cache, server);
-	struct server_habits *known = &entry->habits;
+	struct entry *entry;
+	struct server_habits *known;
 
+	pthread_mutex_lock(&cache->lock);
+	entry = entry_for(cache, server);
+	known = &entry->habits;
 	entry->heard = now + 1; /* 0 is for free entries */
 	if (habits->mss != 0)
 		known->mss = habits->mss;
@@ -90,4 +105,5 @@ void promise_learn(struct promise_cache *cache, const struct endpoint *server,
 		known->sack_permitted = habits->sack_permitted;
 	if (habits->timestamps != HABIT_UNKNOWN)
 		known->timestamps = habits->timestamps;
+	pthread_mutex_unlock(&cache->lock);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What a server negotiated last time: when its handshake is answered for it, the client is promised
- * just that. A cache of fixed size; a forgotten server costs defaults, never correctness. */
+ * just that. A cache of fixed size; a forgotten server costs defaults, never correctness. Workers
+ * share it: a lock, taken twice for each new connection of integrity mode and never for long. */
 #ifndef KNOCKGW_CORE_PROMISE_H
 #define KNOCKGW_CORE_PROMISE_H
 
@@ -29,7 +30,7 @@ struct promise_cache *promise_cache_new(size_t capacity, const uint8_t hash_key[
 void promise_cache_free(struct promise_cache *cache);
 
 /* What is known of a server; everything unknown when nothing is. */
-struct server_habits promise_find(const struct promise_cache *cache, const struct endpoint *server);
+struct server_habits promise_find(struct promise_cache *cache, const struct endpoint *server);
 
 /* Remembers habits. What is unknown in them keeps the value of before. The server that was not
  * heard of for the longest time gives way, out of the few that share a set. */

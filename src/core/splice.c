@@ -32,7 +32,6 @@ struct splice_limits splice_limits_default(uint16_t longest_integrity)
 		.half_made = 1024,
 		.half_made_per_client = 64,
 		.buffer_size = (uint32_t)longest_integrity + 1460,
-		.servers = 1024,
 		.collect_timeout = 10000,
 		.connect_timeout = 127000, /* Linux: six retransmissions of a SYN */
 		.defaults = {.mss_ipv4 = 536, .mss_ipv6 = 1220},
@@ -111,13 +110,13 @@ static bool allocate(struct splice *splice)
 	splice->halves = calloc(limits->half_made, sizeof(*splice->halves));
 	splice->buffers = calloc(limits->half_made, limits->buffer_size);
 	splice->scratch = malloc(splice->scratch_size);
-	splice->promises = promise_cache_new(limits->servers, splice->key);
 	return splice->clients != NULL && splice->halves != NULL && splice->buffers != NULL &&
-	       splice->scratch != NULL && splice->promises != NULL;
+	       splice->scratch != NULL;
 }
 
-struct splice *splice_new(struct table *flows, const struct splice_limits *limits,
-			  const uint8_t key[static 16], uint64_t now)
+struct splice *splice_new(struct table *flows, struct promise_cache *promises,
+			  const struct splice_limits *limits, const uint8_t key[static 16],
+			  uint64_t now)
 {
 	struct splice *splice;
 
@@ -127,6 +126,7 @@ struct splice *splice_new(struct table *flows, const struct splice_limits *limit
 	if (splice == NULL)
 		return NULL;
 	splice->flows = flows;
+	splice->promises = promises;
 	splice->limits = *limits;
 	splice->next_due = UINT64_MAX;
 	memcpy(splice->key, key, sizeof(splice->key));
@@ -183,7 +183,6 @@ bool splice_use_limits(struct splice *splice, const struct splice_limits *limits
 	splice->limits = *limits;
 	splice->limits.half_made = old.half_made;
 	splice->limits.half_made_per_client = old.half_made_per_client;
-	splice->limits.servers = old.servers;
 	if (!grown || limits->buffer_size < old.buffer_size)
 		splice->limits.buffer_size = old.buffer_size;
 	return grown;
@@ -196,7 +195,6 @@ void splice_free(struct splice *splice)
 	free_wiped(splice->buffers, (size_t)splice->limits.half_made * splice->limits.buffer_size);
 	free_wiped(splice->scratch, splice->scratch_size);
 	secret_wipe(splice->key, sizeof(splice->key));
-	promise_cache_free(splice->promises);
 	free(splice->clients);
 	free(splice->halves);
 	free(splice);

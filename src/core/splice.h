@@ -19,8 +19,8 @@
  * client did, and what the client was not promised is translated away. Timestamps and MSS can
  * disappoint: then both sides are reset, the cache has learnt, the next attempt works.
  *
- * Pure: no I/O, no clock; one instance per worker, no locks. now is in milliseconds of a steady
- * clock. Everything is allocated at creation. */
+ * Pure: no I/O, no clock; one instance per worker, which share nothing but that cache. now is in
+ * milliseconds of a steady clock. Everything is allocated at creation. */
 #ifndef KNOCKGW_CORE_SPLICE_H
 #define KNOCKGW_CORE_SPLICE_H
 
@@ -30,6 +30,7 @@
 
 #include "destination.h"
 #include "packet.h"
+#include "promise.h"
 #include "table.h"
 #include "verdict.h"
 
@@ -48,7 +49,6 @@ struct splice_limits {
 	uint32_t half_made;            /* connections between the client's SYN and delivery */
 	uint32_t half_made_per_client; /* of them from one client address */
 	uint32_t buffer_size;     /* bytes collected per connection: the longest N and a segment */
-	uint32_t servers;         /* whose habits are remembered */
 	uint32_t collect_timeout; /* ms from the client's SYN until N bytes are there */
 	uint32_t connect_timeout; /* ms until the server answered; again until it took the bytes */
 	bool plain_after_timeout; /* collect_timeout: try in authentication mode; else reset */
@@ -138,14 +138,16 @@ struct splice;
 
 /* flows: a table of splice_table_layout, maybe with flows of an earlier process: those whose bytes
  * were not delivered yet are lost, and the first splice_tick resets both sides; the others go on.
+ * promises: what servers negotiated last time, shared by all instances; must outlive this one.
  * key: random bytes. NULL: memory is short. */
-struct splice *splice_new(struct table *flows, const struct splice_limits *limits,
-			  const uint8_t key[static 16], uint64_t now);
+struct splice *splice_new(struct table *flows, struct promise_cache *promises,
+			  const struct splice_limits *limits, const uint8_t key[static 16],
+			  uint64_t now);
 
 /* Held packets get no emission; the kernel drops them with the queue. */
 void splice_free(struct splice *splice);
 
-/* Goes over to other limits, except that the numbers of connections and servers stay, and buffers
+/* Goes over to other limits, except that the numbers of connections stay, and buffers
  * never shrink. Returns false when memory is short: then destinations that need longer buffers
  * get no new connections. */
 bool splice_use_limits(struct splice *splice, const struct splice_limits *limits);

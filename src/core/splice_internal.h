@@ -3,7 +3,6 @@
 #ifndef KNOCKGW_CORE_SPLICE_INTERNAL_H
 #define KNOCKGW_CORE_SPLICE_INTERNAL_H
 
-#include "promise.h"
 #include "segment_build.h"
 #include "splice.h"
 

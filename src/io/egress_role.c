@@ -6,8 +6,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "core/flow.h"
+#include "core/secret.h"
 #include "egress_worker.h"
 #include "log.h"
 #include "ruleset.h"
@@ -22,6 +24,8 @@ enum {
 	/* Connections that are half-made at once, over all workers, and for each at least. */
 	HALF_MADE = 1024,
 	HALF_MADE_LEAST = 64,
+	/* Whose habits are remembered. */
+	SERVERS = 4096,
 };
 
 struct egress_role {
@@ -33,6 +37,7 @@ struct egress_role {
 	struct egress_worker *workers[FLOW_SHARDS];
 	/* integrity mode, from the first generation on that has such a destination */
 	struct splice_setup splice;
+	struct promise_cache *promises;
 	struct state *splice_state;
 	struct splice_worker *splice_workers[FLOW_SHARDS];
 	unsigned int splice_running;
@@ -70,14 +75,31 @@ static bool start_splice_worker(struct egress_role *role, unsigned int number,
 	return worker_pool_add(role->pool, &role->queues, &callbacks, error);
 }
 
-static void prepare_splice(struct egress_role *role, const struct config *config)
+static struct promise_cache *make_promises(void)
+{
+	struct promise_cache *promises = NULL;
+	uint8_t hash_key[16];
+
+	if (getrandom(hash_key, sizeof(hash_key), 0) == (ssize_t)sizeof(hash_key))
+		promises = promise_cache_new(SERVERS, hash_key);
+	secret_wipe(hash_key, sizeof(hash_key));
+	return promises;
+}
+
+static bool prepare_splice(struct egress_role *role, const struct config *config)
 {
 	struct splice_setup *splice = &role->splice;
 	uint32_t share;
 
+	if (role->promises == NULL)
+		role->promises = make_promises();
+	if (role->promises == NULL)
+		return false;
+
 	*splice = (struct splice_setup){
 		.egress = &role->setup,
 		.limits = config->integrity,
+		.promises = role->promises,
 		.first_queue = ruleset_splice_queue(config),
 		.count = ruleset_splice_queues(config),
 		.first_number = role->setup.count,
@@ -85,6 +107,7 @@ static void prepare_splice(struct egress_role *role, const struct config *config
 	share = HALF_MADE / splice->count;
 	splice->limits.half_made = share > HALF_MADE_LEAST ? share : HALF_MADE_LEAST;
 	splice->limits.half_made_per_client = splice->limits.half_made / 4;
+	return true;
 }
 
 static uint32_t capacity_of(const struct config *config, unsigned int count)
@@ -110,7 +133,10 @@ static bool start_splice(struct egress_role *role, const struct config *config,
 	if (ruleset_splice_queues(config) == 0)
 		return true;
 	if (role->splice_state == NULL) {
-		prepare_splice(role, config);
+		if (!prepare_splice(role, config)) {
+			snprintf(error, STATE_ERROR_SIZE, "integrity mode: %s", strerror(errno));
+			return false;
+		}
 		role->splice_state =
 			state_open(config->state_directory, STATE_INTEGRITY, role->splice.count,
 				   capacity_of(config, role->splice.count), worker_now(), error);
@@ -174,6 +200,7 @@ void egress_role_stop(struct egress_role *role)
 		egress_worker_free(role->workers[i]);
 	for (unsigned int i = 0; i < FLOW_SHARDS; i++)
 		splice_worker_free(role->splice_workers[i]);
+	promise_cache_free(role->promises);
 	state_close(role->state);
 	state_close(role->splice_state);
 	free(role);

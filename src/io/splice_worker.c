@@ -33,7 +33,8 @@ static struct splice *make_engine(const struct splice_setup *setup, struct table
 
 	if (getrandom(random_key, sizeof(random_key), 0) != sizeof(random_key))
 		return NULL;
-	struct splice *engine = splice_new(flows, &setup->limits, random_key, worker_now());
+	struct splice *engine =
+		splice_new(flows, setup->promises, &setup->limits, random_key, worker_now());
 	secret_wipe(random_key, sizeof(random_key));
 	if (engine == NULL)
 		errno = ENOMEM;

@@ -14,6 +14,7 @@ struct splice_worker;
 struct splice_setup {
 	const struct egress_setup *egress; /* marks, whom to warn */
 	struct splice_limits limits;       /* of one worker */
+	struct promise_cache *promises;    /* what servers negotiated last time, with any worker */
 	uint16_t first_queue;
 	unsigned int count;        /* workers */
 	unsigned int first_number; /* what they count as: behind those of authentication mode */

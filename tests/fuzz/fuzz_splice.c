@@ -13,6 +13,7 @@ enum {
 	CAPACITY = 6,
 	TUPLES = 5,
 	HALF_MADE = 3,
+	SERVERS = 4,
 	BUFFER = 80,
 	BUFFER_LONGER = 120,
 	STEPS_MAX = 200,
@@ -38,6 +39,7 @@ enum { VARIANTS = sizeof(variants) / sizeof(variants[0]) };
 static const struct destination *configured; /* NULL: no longer */
 static _Alignas(4096) uint8_t memory[1 << 16];
 static struct table *flows;
+static struct promise_cache *promises;
 static struct splice *engine;
 static struct splice_limits limits;
 static struct wire wires[TUPLES];
@@ -277,7 +279,7 @@ static void renew(void)
 
 	splice_free(engine);
 	held_count = 0;
-	engine = splice_new(flows, &limits, random_key, now);
+	engine = splice_new(flows, promises, &limits, random_key, now);
 	MUST(engine != NULL);
 }
 
@@ -342,15 +344,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	limits.half_made = HALF_MADE;
 	limits.half_made_per_client = 2;
 	limits.buffer_size = BUFFER;
-	limits.servers = 4;
 	limits.plain_after_timeout = (how & 1) != 0;
 	limits.defaults.timestamps = (how & 2) != 0;
 	limits.defaults.sack = limits.defaults.window_scale = (how & 4) != 0;
 	flows = table_init(memory, &layout, hash_key, now);
+	promises = promise_cache_new(SERVERS, hash_key);
+	MUST(promises != NULL);
 	renew();
 	for (unsigned int i = 0; input.left > 0 && i < STEPS_MAX; i++)
 		step(&input);
 	splice_free(engine);
 	engine = NULL;
+	promise_cache_free(promises);
 	return 0;
 }

@@ -158,7 +158,9 @@ static void check_engine(struct table *table)
 	struct splice_limits limits = splice_limits_default(32);
 
 	limits.half_made = 2;
-	struct splice *engine = splice_new(table, &limits, key, NOW);
+	struct promise_cache *promises = promise_cache_new(4, key);
+	MUST(promises != NULL);
+	struct splice *engine = splice_new(table, promises, &limits, key, NOW);
 	MUST(engine != NULL && splice_half_made(engine) == 0);
 	splice_tick(engine, NOW, &output);
 	for (unsigned int i = 0; i < 2 * CAPACITY; i++)
@@ -166,6 +168,7 @@ static void check_engine(struct table *table)
 	splice_tick(engine, NOW + 1000, &output);
 	MUST(splice_half_made(engine) == 0);
 	splice_free(engine);
+	promise_cache_free(promises);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -170,10 +170,10 @@ def tsvals(packets):
 class BothSides:
     """What one connection looks like at the client and on the wire."""
 
-    def __init__(self, net, server, port=7000):
+    def __init__(self, net, server, port=7000, source_port=0):
         inside = net.lab.capture(net.laptop, "up0", f"tcp port {port}")
         wire = net.lab.capture(net.nat, "in0", f"tcp port {port}")
-        self.client = Client(net.laptop, server, port)
+        self.client = Client(net.laptop, server, port, source_port=source_port)
         for size in (64, 3200, 32000):
             assert self.client.echo(HELLO * (size // 64)) == HELLO * (size // 64)
         self.client.process.stdin.close()
@@ -192,18 +192,28 @@ class BothSides:
         return options_of(self.got[0]), options_of(self.wire_got[0])
 
 
+def queued(net):
+    """Packets of each queue of integrity mode, whose queues come last."""
+    counts = [row["packets"] for row in net.daemon.ask("stats")
+              if row["kind"] == "queue" and row["role"] == "egress"]
+    return counts[len(counts) // 2:]
+
+
 @FAMILIES
 @pytest.mark.parametrize("timestamps", [False, True], ids=["plain", "timestamps"])
 def test_client_is_promised_what_the_server_negotiated_last_time(lab, timestamps, family):
-    net = IntegrityNet(lab, queues=1, options="timestamps = true; mss_ipv4 = 600; mss_ipv6 = 1300;"
+    net = IntegrityNet(lab, queues=2, options="timestamps = true; mss_ipv4 = 600; mss_ipv6 = 1300;"
                        if timestamps else "")
     server = SERVER[family]
-    first = BothSides(net, server)
+    # These ports lie on different queues.
+    first = BothSides(net, server, source_port=20000)
     promised, negotiated = first.offered()
     default = (1300 if family else 600) if timestamps else (1220 if family else 536)
     assert promised == {"mss": default, "scale": None, "sack": False, "timestamps": timestamps}
     assert negotiated["scale"] is not None and negotiated["sack"]
-    second = BothSides(net, server)
+    assert [count > 0 for count in queued(net)] == [True, False]
+    second = BothSides(net, server, source_port=20002)
+    assert [count > 0 for count in queued(net)] == [True, True]
     promised, negotiated = second.offered()
     assert promised == negotiated
     assert promised["timestamps"] == timestamps and promised["sack"]

@@ -4,7 +4,8 @@
  * order:
  *  - of threads that show one token from different sources at the same time, one at most passes
  *    (and the second copy of its SYN passes as well);
- *  - a source that fails too often is held, told once, and nobody else ever is. */
+ *  - a source that fails too often is held, told once, and nobody else ever is;
+ *  - what is known of a server is what one thread has said of it, never half of what two have. */
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -12,6 +13,7 @@
 #include <stdlib.h>
 
 #include "core/limit.h"
+#include "core/promise.h"
 #include "core/replay_guard.h"
 
 enum { THREADS = 4, ROUNDS = 20000, WINDOW = 3600, MOST = 50, HOLD = 10000 };
@@ -19,11 +21,13 @@ enum { THREADS = 4, ROUNDS = 20000, WINDOW = 3600, MOST = 50, HOLD = 10000 };
 static const uint8_t hash_key[16] = {5};
 static struct limit *limit;
 static struct replay_guard *guard;
+static struct promise_cache *promises;
 static pthread_barrier_t barrier;
 static _Atomic uint32_t passed[ROUNDS];
 static _Atomic uint32_t passed_again[ROUNDS];
 static _Atomic uint32_t alarms[THREADS];
 static _Atomic uint32_t wrongly_held;
+static _Atomic uint32_t known, mixed;
 
 static enum replay_finding show_token(uint32_t thread, uint32_t round, uint64_t now)
 {
@@ -71,6 +75,44 @@ static void *fail(void *argument)
 	return NULL;
 }
 
+/* All habits of what is said say the same number. */
+static struct server_habits habits_of(uint32_t number)
+{
+	enum habit habit = number % 2 != 0 ? HABIT_PRESENT : HABIT_ABSENT;
+
+	return (struct server_habits){.mss = (uint16_t)(number + 1),
+				      .window_shift = (uint8_t)number,
+				      .window_scale = habit,
+				      .sack_permitted = habit,
+				      .timestamps = habit};
+}
+
+static void *learn(void *argument)
+{
+	uint32_t thread = (uint32_t)(uintptr_t)argument;
+	struct endpoint server = {.family = FAMILY_IPV4};
+
+	for (uint32_t round = 0; round < ROUNDS; round++) {
+		const struct server_habits said = habits_of((round * THREADS + thread) % 200);
+		struct server_habits found, whole;
+
+		server.port = (uint16_t)(round % 8);
+		promise_learn(promises, &server, &said, round);
+		server.port = (uint16_t)(round / 8 % 8);
+		found = promise_find(promises, &server);
+		if (found.mss == 0)
+			continue;
+		whole = habits_of(found.mss - 1U);
+		atomic_fetch_add(&known, 1);
+		if (found.window_shift != whole.window_shift ||
+		    found.window_scale != whole.window_scale ||
+		    found.sack_permitted != whole.sack_permitted ||
+		    found.timestamps != whole.timestamps)
+			atomic_fetch_add(&mixed, 1);
+	}
+	return NULL;
+}
+
 static void run(void *(*function)(void *))
 {
 	pthread_t threads[THREADS];
@@ -98,6 +140,7 @@ int main(void)
 
 	limit = limit_new(4096, hash_key);
 	guard = replay_guard_new(65536 * 8, hash_key);
+	promises = promise_cache_new(8, hash_key);
 	pthread_barrier_init(&barrier, NULL, THREADS);
 	run(replay);
 	for (uint32_t round = 0; round < ROUNDS; round++) {
@@ -111,7 +154,11 @@ int main(void)
 	for (uint32_t heavy = 0; heavy < THREADS; heavy++)
 		check(alarms[heavy] == 1, "a source was not told of once", heavy);
 	check(wrongly_held == 0, "a source was held that did not fail", wrongly_held);
+	run(learn);
+	check(known > ROUNDS, "servers were forgotten", known);
+	check(mixed == 0, "habits of a server were mixed", mixed);
 	limit_free(limit);
 	replay_guard_free(guard);
+	promise_cache_free(promises);
 	return failures == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

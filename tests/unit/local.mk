@@ -47,6 +47,7 @@ endif
 check_PROGRAMS += tests/unit/guards-threads
 tests_unit_guards_threads_SOURCES = \
 	src/core/limit.c \
+	src/core/promise.c \
 	src/core/replay_guard.c \
 	src/core/siphash.c \
 	tests/unit/guards_threads.c
