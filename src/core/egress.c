@@ -115,6 +115,16 @@ static bool has_ended(const struct flow *flow)
 	       (flow->flags & both) == both;
 }
 
+/* Whether integrity mode has made this SYN, or the plain attempt that may follow a time-out. */
+static bool has_token(const struct destination *destination, const struct segment *segment)
+{
+	const struct secret *secret = &destination->key->secret;
+	const struct endpoint *server = &segment->tuple.destination;
+
+	return token_check(secret, server, segment->tsval, segment->sequence, true) ||
+	       token_check(secret, server, segment->tsval, segment->sequence, false);
+}
+
 static void translate_syn(struct egress *egress, const struct destination *destination,
 			  struct flow *flow, struct segment *segment, uint64_t now,
 			  struct decision *decision)
@@ -129,6 +139,11 @@ static void translate_syn(struct egress *egress, const struct destination *desti
 			flow->flags &= (uint8_t)~FLOW_RESET;
 			table_touch(egress->flows, flow, now, FLOW_TIMEOUT_SYN_SENT);
 		}
+	} else if (destination != NULL && destination->integrity > 0 &&
+		   !has_token(destination, segment)) {
+		/* the rules do not lead there yet, or did not when this SYN passed them */
+		decide(decision, VERDICT_DROP, REASON_CONFIGURATION_CHANGED);
+		return;
 	} else if (destination == NULL || destination->integrity > 0) {
 		/* of no destination any more, or with the token of integrity mode */
 		if (flow != NULL && has_ended(flow))

@@ -381,7 +381,11 @@ static bool start(struct daemon *daemon)
 		return false;
 	}
 	daemon->ruleset = ruleset_keeper_start(daemon->base, daemon->generation->config);
-	return daemon->ruleset != NULL;
+	if (daemon->ruleset == NULL)
+		return false;
+	if (daemon->egress != NULL)
+		egress_role_ruled(daemon->egress, daemon->generation);
+	return true;
 }
 
 static void stop(struct daemon *daemon)
@@ -435,6 +439,8 @@ static bool go_over(struct daemon *daemon, struct generation *next,
 	use(daemon, next);
 	if (start_roles(daemon, next) && health_use(daemon->health, next->config) &&
 	    ruleset_keeper_update(daemon->ruleset, next->config, error)) {
+		if (daemon->egress != NULL)
+			egress_role_ruled(daemon->egress, next);
 		drop_generation(daemon, daemon->generation);
 		daemon->generation = next;
 		return true;

@@ -31,6 +31,7 @@ enum {
 struct egress_role {
 	struct egress_setup setup;
 	atomic_bool warned_of_signature;
+	_Atomic uint64_t ruled; /* see splice_setup */
 	struct queue_options queues;
 	struct state *state;
 	struct worker_pool *pool; /* workers, and behind them splice_workers */
@@ -100,6 +101,7 @@ static bool prepare_splice(struct egress_role *role, const struct config *config
 		.egress = &role->setup,
 		.limits = config->integrity,
 		.promises = role->promises,
+		.ruled = &role->ruled,
 		.first_queue = ruleset_splice_queue(config),
 		.count = ruleset_splice_queues(config),
 		.first_number = role->setup.count,
@@ -158,6 +160,7 @@ static bool start(struct egress_role *role, const struct generation *generation,
 	const struct config *config = generation->config;
 	unsigned int count = ruleset_egress_queues(config);
 
+	atomic_init(&role->ruled, UINT64_MAX);
 	role->setup = (struct egress_setup){
 		.marks = marks_from_mask(config->mark),
 		.first_queue = ruleset_egress_queue(config),
@@ -219,6 +222,12 @@ bool egress_role_extend(struct egress_role *role, const struct generation *gener
 void egress_role_use(struct egress_role *role, const struct generation *generation)
 {
 	worker_pool_use(role->pool, generation);
+}
+
+void egress_role_ruled(struct egress_role *role, const struct generation *generation)
+{
+	if (generation->config->manage_ruleset)
+		atomic_store(&role->ruled, generation->number);
 }
 
 const struct worker_pool *egress_role_pool(const struct egress_role *role)

@@ -18,6 +18,10 @@ struct egress_role *egress_role_start(const struct generation *generation,
 /* Goes over to another generation; the one before may be freed when this returns. */
 void egress_role_use(struct egress_role *role, const struct generation *generation);
 
+/* The rules in the kernel are those of this generation from now on. Until then a new connection to
+ * a destination whose mode it changes is dropped: the rules would lead it past its token. */
+void egress_role_ruled(struct egress_role *role, const struct generation *generation);
+
 /* Starts what another generation needs besides: integrity mode has workers of its own. Logs one
  * line and returns false when that fails; what runs goes on. */
 bool egress_role_extend(struct egress_role *role, const struct generation *generation);

@@ -84,7 +84,8 @@ static void log_segment(struct egress_worker *egress, const struct tuple *tuple,
 		   !atomic_exchange(egress->setup->warned_of_signature, true)) {
 		level = LOG_LEVEL_WARNING;
 		event = "untranslated";
-	} else if (decision->reason == REASON_TRUNCATED) {
+	} else if (decision->reason == REASON_TRUNCATED ||
+		   decision->reason == REASON_CONFIGURATION_CHANGED) {
 		event = "dropped";
 	} else if (decision->reason != REASON_TOKEN_WRITTEN) {
 		return;

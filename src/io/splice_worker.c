@@ -223,6 +223,16 @@ static bool hand_on(struct splice_worker *splice, const struct queue_packet *que
 	return true;
 }
 
+/* A SYN to a destination that a reload has taken out of integrity mode: the rules lead it on to
+ * authentication mode, but not before they are those of that reload. */
+static bool has_way(const struct splice_worker *splice, const struct destination *destination,
+		    const struct segment *segment)
+{
+	return destination == NULL || destination->integrity > 0 ||
+	       !segment_is_initial_syn(segment) ||
+	       atomic_load(splice->setup->ruled) == worker_generation(splice->worker)->number;
+}
+
 static void splice_segment(struct splice_worker *splice, const struct queue_packet *queued,
 			   struct segment *segment)
 {
@@ -242,6 +252,11 @@ static void splice_segment(struct splice_worker *splice, const struct queue_pack
 		destination = destination_of(splice, &segment->tuple.destination);
 		splice_from_client(splice->engine, destination, segment, queued->id, now, &output,
 				   &result);
+	}
+	if (!server && result.decision.reason == REASON_FLOW_UNKNOWN &&
+	    !has_way(splice, destination, segment)) {
+		result.decision.verdict = VERDICT_DROP;
+		result.decision.reason = REASON_CONFIGURATION_CHANGED;
 	}
 	result.decision.destination = destination;
 	log_reason(splice, destination, &tuple, result.decision.reason);

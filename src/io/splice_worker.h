@@ -16,7 +16,9 @@ struct splice_setup {
 	struct splice_limits limits;       /* of one worker */
 	struct promise_cache *promises;    /* what servers negotiated last time, with any worker */
 	uint16_t first_queue;
-	unsigned int count;        /* workers */
+	unsigned int count; /* workers */
+	/* The number of the generation whose rules are in the kernel. */
+	const _Atomic uint64_t *ruled;
 	unsigned int first_number; /* what they count as: behind those of authentication mode */
 };
 

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Reloads of an egress gateway with destinations of integrity mode. The network is TwoGateways in
 topology.py."""
+import itertools
+
 import pytest
 
-from egress_net import get
-from lab import wait_until
-from splice_net import HELLO, Client, N, ReloadingNet, destination, protect_config
+import knock_server
+from egress_net import get, stop_capture
+from lab import PYTHON, SOURCE, wait_until
+from splice_net import HELLO, SECRET, Client, N, ReloadingNet, destination, protect_config
 from topology import TwoGateways
 
 SERVER = TwoGateways.SERVER
@@ -109,3 +112,39 @@ def test_same_tuple_in_the_other_mode(lab):
         client.send(HELLO)
         client.abort()
         wait_until(lambda: net.connections() == 0, what="the end of the connection")
+
+
+def has_token(packet):
+    """Whether a SYN is one of either mode."""
+    from scapy.all import IP, TCP
+    ip, tcp = packet[IP], packet[TCP]
+    tsval = dict(tcp.options).get("Timestamp", (0, 0))[0]
+    secret = SECRET.encode()
+    return tcp.seq in (knock_server.isn(secret, ip.dst, tcp.dport, tsval, tcp.seq & 0xffff),
+                       knock_server.authenticator(secret, ip.dst, tcp.dport, tsval, 0))
+
+
+def test_no_syn_leaves_without_token_while_the_mode_changes(lab):
+    """SYNs that come between the change in the daemon and that of the rules, either way: they are
+    dropped, and sent again."""
+    net = ReloadingNet(lab, destination(0), integrity=0, options="collect_timeout = 1;")
+    client = Client(net.laptop, SERVER[0])
+    assert client.echo() == HELLO
+    wire = lab.capture(net.nat, "in0", "tcp dst port 80 and tcp[tcpflags] & tcp-syn != 0")
+    floods = [net.laptop.start([PYTHON, SOURCE / "tests/system/syn_flood.py", "10.0.0.2", SERVER[0],
+                                80, 1000000, 100]) for _ in range(2)]
+
+    def drops(event):
+        return net.daemon.events(event=event, reason="configuration-changed")
+    for integrity in itertools.islice(itertools.cycle((N, 0)), 200):
+        net.reload(destination(integrity), options="collect_timeout = 1;")
+        if integrity == 0 and len(drops("dropped")) > 5 and len(drops("given-up")) > 5:
+            break
+    assert len(drops("dropped")) > 5 and len(drops("given-up")) > 5
+    for flood in floods:
+        flood.kill()
+    syns = stop_capture(wire)
+    assert len(syns) > 100
+    assert [packet.summary() for packet in syns if not has_token(packet)] == []
+    assert client.echo() == HELLO
+    assert Client(net.laptop, SERVER[1]).echo() == HELLO

@@ -316,8 +316,9 @@ START_TEST(what_is_left_alone)
 }
 END_TEST
 
-/* A destination that has integrity now: its SYNs have their tokens already. What began without goes
- * on, and what is left of a connection that ended does not touch the next one. */
+/* A destination that has integrity now: its SYNs have their tokens already, or do not leave. What
+ * began without goes on, and what is left of a connection that ended does not touch the next one.
+ */
 START_TEST(destination_of_integrity_mode)
 {
 	struct segment_plan plan = from_client(TCP_SYN, 5, 0);
@@ -329,11 +330,19 @@ START_TEST(destination_of_integrity_mode)
 	destination.integrity = 32;
 	translates(from_client(TCP_ACK, 6, 78));
 	plan = from_client(TCP_SYN, 1000, 0);
+	const struct endpoint *server = &plan.tuple.destination;
+	give(&plan, VERDICT_DROP, REASON_CONFIGURATION_CHANGED);
+	plan.sequence = token_integrity(&key.secret, server, 99, 0x4711);
 	give(&plan, VERDICT_PASS, REASON_NO_DESTINATION);
 	ck_assert(!world.decision.modified);
 	translates(from_client(TCP_RST, 6, 0));
 	give(&plan, VERDICT_PASS, REASON_NO_DESTINATION);
 	ck_assert_uint_eq(table_count(world.flows), 0);
+	/* with the time-out that leads to a plain attempt */
+	plan.sequence = token_auth(&key.secret, server, 99);
+	give(&plan, VERDICT_PASS, REASON_NO_DESTINATION);
+	plan.sequence ^= 0x10000;
+	give(&plan, VERDICT_DROP, REASON_CONFIGURATION_CHANGED);
 	plan = from_server(TCP_SYN | TCP_ACK, 99, 1001);
 	give(&plan, VERDICT_PASS, REASON_FLOW_UNKNOWN);
 	destination.integrity = 0;
