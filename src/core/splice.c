@@ -430,6 +430,22 @@ uint64_t splice_tick(struct splice *splice, uint64_t now, const struct splice_ou
 	return splice->next_due;
 }
 
+void splice_end_halves(struct splice *splice, uint64_t now, const struct splice_output *output)
+{
+	struct splice_call call = {.splice = splice, .output = output, .now = now};
+
+	for (uint32_t slot = 0; slot < splice->limits.half_made; slot++) {
+		struct half *half = &splice->halves[slot];
+
+		if (!half->used)
+			continue;
+		/* Where the server is beyond what it has acknowledged. */
+		if (half->flow->stage == SPLICE_DELIVERING || half->flow->stage == SPLICE_DRAINING)
+			emit_bare_reset(&call, &half->tuple, half->flow, false);
+		half_reset_both(&call, half, REASON_STOPPED);
+	}
+}
+
 bool splice_deltas(struct splice *splice, const struct tuple *tuple, struct splice_deltas *deltas)
 {
 	const struct splice_flow *flow = table_find(splice->flows, tuple);

@@ -169,6 +169,10 @@ void splice_from_server(struct splice *splice, struct segment *segment, uint64_t
  * next timer of a half-made connection is due; UINT64_MAX: none. */
 uint64_t splice_tick(struct splice *splice, uint64_t now, const struct splice_output *output);
 
+/* Gives up all half-made connections, with an RST for everybody who knows of them: before the end
+ * of the process. Joined ones stay. */
+void splice_end_halves(struct splice *splice, uint64_t now, const struct splice_output *output);
+
 /* How sequence numbers differ: for quotes in ICMP errors, and for knockctl. */
 struct splice_deltas {
 	uint32_t client; /* server's view of a client's sequence number = client's view + this */

@@ -21,7 +21,7 @@ struct splice_worker {
 	struct table *flows;
 	struct inject *inject;
 	struct worker *worker; /* during a callback */
-	bool ticking;          /* in a tick, not about a packet */
+	bool ticking;          /* by itself, not about a packet */
 	unsigned int number;
 	uint64_t generation; /* whose limits the engine has */
 	struct egress_counters counters;
@@ -121,6 +121,7 @@ static void log_reason(struct splice_worker *splice, const struct destination *d
 	case REASON_CONFIGURATION_CHANGED:
 	case REASON_SERVER_SILENT:
 	case REASON_PROMISE_BROKEN:
+	case REASON_STOPPED:
 		log_fate(destination, tuple, LOG_LEVEL_INFO, "given-up", reason);
 		break;
 	case REASON_SIGNED_SEGMENT:
@@ -367,11 +368,26 @@ static uint64_t tick(void *context, struct worker *worker)
 	return due;
 }
 
+/* The next daemon would not know the bytes that were collected. */
+static void finish(void *context, struct worker *worker)
+{
+	struct splice_worker *splice = context;
+	const struct splice_output output = {.emit = emit, .context = splice};
+
+	begin(splice, worker);
+	splice->ticking = true;
+	splice_end_halves(splice->engine, worker_time(worker), &output);
+	splice->ticking = false;
+	egress_counters_take(&splice->counters, splice->flows, splice_state_number,
+			     worker_time(worker));
+}
+
 struct worker_callbacks splice_worker_callbacks(struct splice_worker *splice)
 {
 	return (struct worker_callbacks){
 		.packet = take_packet,
 		.tick = tick,
+		.finish = finish,
 		.context = splice,
 		.held_max = splice->setup->limits.half_made,
 	};

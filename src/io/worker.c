@@ -128,6 +128,16 @@ static void end_batch(struct worker *worker)
 	atomic_store(&worker->used, NULL);
 }
 
+static void finish(struct worker *worker)
+{
+	if (worker->callbacks.finish == NULL)
+		return;
+	begin_batch(worker);
+	worker->callbacks.finish(worker->callbacks.context, worker);
+	queue_flush(worker->queue);
+	end_batch(worker);
+}
+
 static void *serve(void *argument)
 {
 	struct worker *worker = argument;
@@ -147,8 +157,10 @@ static void *serve(void *argument)
 		if (received < 0)
 			break;
 	}
-	if (received >= 0)
+	if (received >= 0) {
+		finish(worker);
 		return NULL;
+	}
 	log_event(LOG_LEVEL_ERROR, "queue-failed", "role=%s reason=\"%s\"", worker->pool->name,
 		  strerror(errno));
 	raise_event(worker->pool->failure);

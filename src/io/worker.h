@@ -20,6 +20,8 @@ struct worker_callbacks {
 	/* Called about once a second and after every batch. Returns when it wants to be called
 	 * next, on the clock of worker_time; UINT64_MAX: whenever. */
 	uint64_t (*tick)(void *context, struct worker *worker);
+	/* Called last, when the pool is stopped; not after a failure of the queue. May be NULL. */
+	void (*finish)(void *context, struct worker *worker);
 	void *context;
 	uint32_t held_max; /* packets that may wait for a later verdict, beside others */
 };

@@ -167,6 +167,32 @@ def test_restart_with_connections_in_all_stages(lab):
     assert Client(net.laptop, SERVER[0]).echo() == HELLO
 
 
+@FAMILIES
+def test_stop_resets_half_made_connections(lab, family):
+    """At once, not when the daemon is back; nothing goes to a server that knows nothing yet."""
+    net = IntegrityNet(lab, options="collect_timeout = 60;")
+    joined = Client(net.laptop, SERVER[family])
+    assert joined.echo() == HELLO
+    wire = lab.capture(net.nat, "in0", "tcp port 7001")
+    collecting = Client(net.laptop, SERVER[family], 7001)
+    assert collecting.send(HELLO[:10]) == "sent"
+    silence_server(net)
+    connecting = Client(net.laptop, SERVER[family])
+    assert connecting.send(HELLO) == "sent"
+    wait_until(lambda: {flow["state"] for flow in half_made(net)} == {"collecting", "connecting"},
+               what="half-made connections")
+    net.daemon.stop()
+    for client in (collecting, connecting):
+        assert client.receive(1) == "ConnectionResetError"
+    assert len(net.daemon.events(event="given-up", reason="stopped")) == 2
+    assert half_made(net) == []
+    let_server_speak(net)
+    net.daemon.start()
+    assert joined.echo(HELLO * 500) == HELLO * 500
+    assert net.connections() == 1
+    assert list(stop_capture(wire)) == []
+
+
 TRANSFER = """
 import hashlib, os, socket, sys, threading
 size = int(sys.argv[3])

@@ -671,7 +671,6 @@ START_TEST(server_aborts)
 }
 END_TEST
 
-/* Another process takes the table over. */
 /* As the next process finds the table in its file. */
 static void attach_again(void)
 {
@@ -697,6 +696,32 @@ START_TEST(restart)
 	ck_assert_int_eq(world.client.state, PEER_RESET);
 	ck_assert(world.server.state == PEER_RESET || world.server.state == PEER_LISTEN);
 	/* The same tuple can be used again at once. */
+	make_peers(&usual, &usual, false);
+	exchange();
+}
+END_TEST
+
+/* A clean stop: whoever is not joined is told at once, and the next process finds nothing of it. */
+START_TEST(stop)
+{
+	reach(_i);
+	splice_end_halves(world.engine, world.now, &world.output);
+	ck_assert_uint_eq(splice_half_made(world.engine), 0);
+	ck_assert(!world.holding);
+	if (_i == 0)
+		ck_assert_uint_eq(world.emissions[EMIT_TO_SERVER], 0);
+	attach_again();
+	new_engine();
+	if (_i == 4) {
+		run_until(both_done, MINUTE);
+		check_streams();
+		return;
+	}
+	ck_assert_str_eq(state(), "none");
+	ck_assert_uint_gt(world.reasons[REASON_STOPPED], 0);
+	run(2000);
+	ck_assert_int_eq(world.client.state, PEER_RESET);
+	ck_assert(world.server.state == PEER_RESET || world.server.state == PEER_LISTEN);
 	make_peers(&usual, &usual, false);
 	exchange();
 }
@@ -1016,6 +1041,7 @@ static void add_endings(TCase *tcase)
 	tcase_add_loop_test(tcase, client_aborts, 0, 5);
 	tcase_add_loop_test(tcase, server_aborts, 0, 3);
 	tcase_add_loop_test(tcase, restart, 0, 5);
+	tcase_add_loop_test(tcase, stop, 0, 5);
 	tcase_add_test(tcase, broken_flow_answers_everybody);
 	tcase_add_loop_test(tcase, syn_on_a_living_connection, 0, 2);
 	tcase_add_loop_test(tcase, wild_resets_change_nothing, 0, 5);
