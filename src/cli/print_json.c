@@ -5,8 +5,10 @@
 
 bool print_json(json_t *object)
 {
-	bool printed = object != NULL && json_dumpf(object, stdout, JSON_COMPACT) == 0 &&
-		       putchar('\n') != EOF;
+	/* A time of these decades to the microsecond, as a double holds it. */
+	const size_t flags = JSON_COMPACT | JSON_REAL_PRECISION(16);
+	bool printed =
+		object != NULL && json_dumpf(object, stdout, flags) == 0 && putchar('\n') != EOF;
 
 	json_decref(object);
 	return printed;

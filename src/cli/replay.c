@@ -27,9 +27,6 @@ static const char USAGE[] =
 	"set\n"
 	"replay_window: else one connection that was captured in two places would be refused.\n";
 
-/* Connections that one capture may have on the way at a time. */
-enum { CAPACITY = 65536 };
-
 struct session {
 	const char *config;
 	bool summary;
@@ -82,14 +79,16 @@ static int replay_file(struct session *session, const char *path)
 	int more = 0;
 	bool printed = true;
 
-	if (capture == NULL)
-		return complain("replay", "%s", error);
+	if (capture == NULL) {
+		complain("replay", "%s", error);
+		return STATUS_FAILED;
+	}
 	while (printed && (more = capture_next(capture, &captured, error)) > 0)
 		printed = judge(session, &captured);
 	capture_close(capture);
 	if (more < 0)
-		return complain("replay", "%s: %s", path, error);
-	return printed ? STATUS_FINE : STATUS_FAILED;
+		complain("replay", "%s: %s", path, error);
+	return printed && more >= 0 ? STATUS_FINE : STATUS_FAILED;
 }
 
 static bool print_summary(const struct session *session)
@@ -109,8 +108,8 @@ static int run(struct session *session, const struct config *config, int count, 
 	struct service_table *services = service_table_of_config(config);
 	int status = STATUS_FINE;
 
-	session->guards = guards_new(CAPACITY, no_key);
-	session->replay = services != NULL ? replay_new(services, CAPACITY) : NULL;
+	session->guards = guards_new(config->max_flows, no_key);
+	session->replay = services != NULL ? replay_new(services, config->max_flows) : NULL;
 	if (session->replay == NULL || session->guards == NULL) {
 		complain("replay", "out of memory");
 		status = STATUS_FAILED;
@@ -119,7 +118,8 @@ static int run(struct session *session, const struct config *config, int count, 
 	}
 	for (int i = 0; i < count && status == STATUS_FINE; i++)
 		status = replay_file(session, paths[i]);
-	if (status == STATUS_FINE && session->summary && !print_summary(session))
+	/* Also of what came before the place where a capture is damaged. */
+	if (session->replay != NULL && session->summary && !print_summary(session))
 		status = STATUS_FAILED;
 	if (fflush(stdout) != 0)
 		status = STATUS_FAILED;

@@ -172,5 +172,7 @@ def test_bad_capture_is_one_line(lab, content, words):
                       "port = 1; secret = \"key\"; } );", 0o644)
     found = replay("--config", config, path)
     said = [line for line in found.stderr.splitlines() if "warning" not in line]
-    assert found.returncode == 2 and len(said) == 1, found
+    assert found.returncode == 1 and len(said) == 1, found
     assert str(path) in said[0] and words in said[0]
+    summary = replay("--config", config, "--summary", path)
+    assert summary.returncode == 1 and json.loads(summary.stdout)["connections"] == 0
