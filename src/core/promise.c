@@ -7,12 +7,17 @@
 
 #include "siphash.h"
 
-enum { WAYS = 4 };
+enum {
+	WAYS = 4,
+	/* How long a smaller MSS counts, though the server announces a larger one again. */
+	MODEST_TIME = 600000,
+};
 
 struct entry {
 	struct endpoint server; /* family 0: free */
 	struct server_habits habits;
-	uint64_t heard; /* when it was learnt last */
+	uint64_t heard;        /* when it was learnt last */
+	uint64_t modest_until; /* the MSS does not grow before */
 };
 
 struct promise_cache {
@@ -95,7 +100,9 @@ void promise_learn(struct promise_cache *cache, const struct endpoint *server,
 	entry = entry_for(cache, server);
 	known = &entry->habits;
 	entry->heard = now + 1; /* 0 is for free entries */
-	if (habits->mss != 0)
+	if (habits->mss != 0 && habits->mss < known->mss)
+		entry->modest_until = now + MODEST_TIME;
+	if (habits->mss != 0 && (habits->mss < known->mss || now >= entry->modest_until))
 		known->mss = habits->mss;
 	if (habits->window_scale != HABIT_UNKNOWN) {
 		known->window_scale = habits->window_scale;

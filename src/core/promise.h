@@ -32,8 +32,10 @@ void promise_cache_free(struct promise_cache *cache);
 /* What is known of a server; everything unknown when nothing is. */
 struct server_habits promise_find(struct promise_cache *cache, const struct endpoint *server);
 
-/* Remembers habits. What is unknown in them keeps the value of before. The server that was not
- * heard of for the longest time gives way, out of the few that share a set. */
+/* Remembers habits. What is unknown in them keeps the value of before. now is in milliseconds. An
+ * MSS that has shrunk does not grow for ten minutes: several servers behind one address would
+ * disappoint one client after the other. The server that was not heard of for the longest time
+ * gives way, out of the few that share a set. */
 void promise_learn(struct promise_cache *cache, const struct endpoint *server,
 		   const struct server_habits *habits, uint64_t now);
 

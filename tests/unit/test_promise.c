@@ -50,6 +50,29 @@ START_TEST(what_is_learnt_is_kept)
 }
 END_TEST
 
+/* Two servers behind one address: the modest one is promised. */
+START_TEST(smaller_segments_count_for_a_while)
+{
+	struct promise_cache *cache = promise_cache_new(8, hash_key);
+	struct endpoint server = make_endpoint("10.3.0.7", 443);
+	const struct server_habits less = {.mss = 1400}, none = {.mss = 0};
+
+	promise_learn(cache, &server, &modern, 0);
+	promise_learn(cache, &server, &less, 1000);
+	for (uint64_t now = 2000; now < 600000; now += 1000) {
+		promise_learn(cache, &server, &modern, now);
+		ck_assert_uint_eq(promise_find(cache, &server).mss, 1400);
+	}
+	promise_learn(cache, &server, &none, 602000);
+	ck_assert_uint_eq(promise_find(cache, &server).mss, 1400);
+	promise_learn(cache, &server, &modern, 603000);
+	ck_assert_uint_eq(promise_find(cache, &server).mss, 1460);
+	promise_learn(cache, &server, &less, 604000);
+	ck_assert_uint_eq(promise_find(cache, &server).mss, 1400);
+	promise_cache_free(cache);
+}
+END_TEST
+
 /* The cache never grows; the servers heard of last stay. */
 START_TEST(oldest_gives_way)
 {
@@ -82,4 +105,5 @@ START_TEST(impossible_sizes)
 }
 END_TEST
 
-RUN_TESTS("promise", unknown_server, what_is_learnt_is_kept, oldest_gives_way, impossible_sizes);
+RUN_TESTS("promise", unknown_server, what_is_learnt_is_kept, smaller_segments_count_for_a_while,
+	  oldest_gives_way, impossible_sizes);
