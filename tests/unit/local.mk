@@ -36,6 +36,8 @@ check_PROGRAMS += \
 	tests/unit/test-siphash \
 	tests/unit/test-slots \
 	tests/unit/test-splice \
+	tests/unit/test-splice-bounds \
+	tests/unit/test-splice-end \
 	tests/unit/test-state \
 	tests/unit/test-table \
 	tests/unit/test-token \
@@ -87,8 +89,11 @@ tests_unit_test_service_SOURCES = tests/unit/test_service.c
 tests_unit_test_service_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=nettle_md5_compress
 tests_unit_test_siphash_SOURCES = tests/unit/test_siphash.c
 tests_unit_test_slots_SOURCES = tests/unit/test_slots.c
-tests_unit_test_splice_SOURCES = tests/unit/splice_peer.c tests/unit/splice_peer.h \
-	tests/unit/test_splice.c
+splice_world = tests/unit/splice_peer.c tests/unit/splice_peer.h tests/unit/splice_world.c \
+	tests/unit/splice_world.h
+tests_unit_test_splice_SOURCES = $(splice_world) tests/unit/test_splice.c
+tests_unit_test_splice_bounds_SOURCES = $(splice_world) tests/unit/test_splice_bounds.c
+tests_unit_test_splice_end_SOURCES = $(splice_world) tests/unit/test_splice_end.c
 tests_unit_test_state_SOURCES = tests/unit/test_state.c
 tests_unit_test_table_SOURCES = tests/unit/test_table.c
 tests_unit_test_token_SOURCES = tests/unit/test_token.c
