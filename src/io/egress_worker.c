@@ -125,22 +125,27 @@ static void carry_out(struct egress_worker *egress, struct worker *worker,
 		queue_flush(worker_queue(worker));
 }
 
-/* All errors come to the first worker; which one they are about only the quote tells. Segments come
- * to the wrong one while the rules are those of another number of queues: after a start that found
- * the old ones. There the flow is not known, and must not pass untranslated for that. Returns
- * whether the packet went to another worker. */
+bool egress_hand_on(const struct egress_shard *own, struct worker *worker,
+		    struct egress_counters *counters, const struct queue_packet *queued,
+		    uint16_t client_port, uint32_t flags)
+{
+	unsigned int shard = flow_shard(client_port, own->count);
+
+	if (shard == own->number)
+		return false;
+	counter_add(&counters->handed_on, 1);
+	queue_verdict(worker_queue(worker), queued->id,
+		      NF_QUEUE_NR(own->first_queue + shard) | flags, NULL, NULL, 0);
+	return true;
+}
+
 static bool hand_on(struct egress_worker *egress, struct worker *worker,
 		    const struct queue_packet *queued, uint16_t client_port, uint32_t flags)
 {
 	const struct egress_setup *setup = egress->setup;
-	unsigned int shard = flow_shard(client_port, setup->count);
+	const struct egress_shard own = {setup->first_queue, setup->count, egress->number};
 
-	if (shard == egress->number)
-		return false;
-	counter_add(&egress->counters.handed_on, 1);
-	queue_verdict(worker_queue(worker), queued->id,
-		      NF_QUEUE_NR(setup->first_queue + shard) | flags, NULL, NULL, 0);
-	return true;
+	return egress_hand_on(&own, worker, &egress->counters, queued, client_port, flags);
 }
 
 static void translate_error(struct egress_worker *egress, struct worker *worker,

@@ -38,6 +38,22 @@ struct egress_counters {
 void egress_counters_take(struct egress_counters *counters, struct table *flows,
 			  unsigned int (*state_number)(const void *value), uint64_t now);
 
+/* Which of the workers of a mode one is. */
+struct egress_shard {
+	uint16_t first_queue; /* of that mode */
+	unsigned int count;   /* workers */
+	unsigned int number;
+};
+
+/* Hands a packet on to the worker that has the connections from that port of the client, flags
+ * beside the verdict. All errors come to the first worker; which one they are about only the quote
+ * tells. Segments come to the wrong one while the rules are those of another number of queues:
+ * after a start that found the old ones. There the flow is not known, and must not pass
+ * untranslated for that. Returns false when the packet is right where it is. */
+bool egress_hand_on(const struct egress_shard *own, struct worker *worker,
+		    struct egress_counters *counters, const struct queue_packet *queued,
+		    uint16_t client_port, uint32_t flags);
+
 /* number: which of the workers this is; flows: its table, which must outlive it. Returns NULL when
  * memory is short. */
 struct egress_worker *egress_worker_new(const struct egress_setup *setup, unsigned int number,

@@ -208,20 +208,13 @@ static bool from_server(const struct splice_worker *splice, const struct queue_p
 	return (queued->mark & marks->mask) == marks->pending;
 }
 
-/* All errors come to the first worker; which one they are about only the quote tells. Segments come
- * to the wrong one while the rules are those of another number of queues: see egress_worker.c. */
 static bool hand_on(struct splice_worker *splice, const struct queue_packet *queued,
 		    const struct endpoint *client, uint32_t flags)
 {
 	const struct splice_setup *setup = splice->setup;
-	unsigned int shard = flow_shard(client->port, setup->count);
+	const struct egress_shard own = {setup->first_queue, setup->count, splice->number};
 
-	if (shard == splice->number)
-		return false;
-	counter_add(&splice->counters.handed_on, 1);
-	queue_verdict(worker_queue(splice->worker), queued->id,
-		      NF_QUEUE_NR(setup->first_queue + shard) | flags, NULL, NULL, 0);
-	return true;
+	return egress_hand_on(&own, splice->worker, &splice->counters, queued, client->port, flags);
 }
 
 /* A SYN to a destination that a reload has taken out of integrity mode: the rules lead it on to
