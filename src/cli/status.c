@@ -47,6 +47,16 @@ static void print_time(json_int_t seconds)
 	fputs(written, stdout);
 }
 
+static void print_restart(const json_t *keys)
+{
+	if (json_array_size(keys) == 0)
+		return;
+	fputs("                changed, but wait for a restart:", stdout);
+	for (size_t i = 0; i < json_array_size(keys); i++)
+		printf("%s %s", i > 0 ? "," : "", json_string_value(json_array_get(keys, i)));
+	putchar('\n');
+}
+
 static void print_configuration(const json_t *configuration)
 {
 	const json_t *age = json_object_get(configuration, "file_age_s");
@@ -63,6 +73,7 @@ static void print_configuration(const json_t *configuration)
 		puts("                the file is gone, or cannot be read by the daemon");
 	else if (json_is_true(json_object_get(configuration, "changed_since")))
 		puts("                the file has changed since: knockctl reload takes it over");
+	print_restart(json_object_get(configuration, "needs_restart"));
 	if (json_is_true(json_object_get(configuration, "last_reload_failed")))
 		puts("                the last reload failed: knockgw --check tells why");
 }

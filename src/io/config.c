@@ -123,6 +123,12 @@ static const struct field root_fields[] = {
 	{"log", read_log, NULL},
 };
 
+const char *const config_fixed_keys[CONFIG_FIXED_COUNT] = {
+#define CONFIG_FIXED_KEY(name, key) [CONFIG_FIXED_##name] = (key),
+	CONFIG_FIXED_TABLE(CONFIG_FIXED_KEY)
+#undef CONFIG_FIXED_KEY
+};
+
 static uint16_t automatic_queue_count(void)
 {
 	long count = sysconf(_SC_NPROCESSORS_ONLN);
@@ -169,6 +175,8 @@ void config_free(struct config *config)
 		egress_config_free(&config->egress[i]);
 	free(config->services);
 	free(config->egress);
+	for (size_t i = 0; i < CONFIG_FIXED_COUNT; i++)
+		free(config->fixed_places[i]);
 	free(config->path);
 	free(config->user);
 	free(config->state_directory);
@@ -291,6 +299,17 @@ static gid_t readers_group(const config_setting_t *root)
 	return privileges_group(user);
 }
 
+/* For the day on which a reload finds another value there. */
+static void note_places(struct reader *reader, const config_setting_t *root)
+{
+	for (size_t i = 0; i < CONFIG_FIXED_COUNT; i++) {
+		const config_setting_t *setting =
+			config_setting_get_member(root, config_fixed_keys[i]);
+		if (setting)
+			reader->config->fixed_places[i] = reader_place(reader, setting);
+	}
+}
+
 static void read_tree(struct reader *reader, const char *text, size_t length)
 {
 	/* An empty stream cannot be opened on older C libraries; a newline means the same. */
@@ -310,6 +329,7 @@ static void read_tree(struct reader *reader, const char *text, size_t length)
 		find_sources(reader, root);
 		read_group(reader, root, root_fields, COUNT_OF(root_fields), reader->config);
 		config_check(reader, root);
+		note_places(reader, root);
 	} else {
 		report_syntax(reader, &tree);
 	}

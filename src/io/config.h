@@ -89,8 +89,26 @@ struct egress_config {
 	unsigned int line;
 };
 
+/* What the daemon cannot change while it runs, by the path of the setting in the file. */
+#define CONFIG_FIXED_TABLE(row)                                                                   \
+	row(QUEUES, "queues") row(MARK, "mark") row(MAX_FLOWS, "max_flows")                       \
+		row(MAX_HELD, "max_held") row(MANAGE_RULESET, "manage_ruleset") row(USER, "user") \
+			row(STATE_DIRECTORY, "state_directory") row(CONTROL, "control")           \
+				row(METRICS, "metrics")
+
+enum config_fixed {
+#define CONFIG_FIXED_NAME(name, key) CONFIG_FIXED_##name,
+	CONFIG_FIXED_TABLE(CONFIG_FIXED_NAME)
+#undef CONFIG_FIXED_NAME
+		CONFIG_FIXED_COUNT
+};
+
+extern const char *const config_fixed_keys[CONFIG_FIXED_COUNT];
+
 struct config {
 	char *path;
+	char *fixed_places[CONFIG_FIXED_COUNT]; /* "file:line" of each; NULL: not in the file */
+	unsigned int needs_restart; /* bits by enum config_fixed: the file wants other values */
 	struct service_config *services;
 	size_t service_count;
 	struct egress_config *egress;

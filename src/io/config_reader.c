@@ -137,6 +137,17 @@ static struct location location_of(struct reader *reader, const char *name, unsi
 				 .line = line};
 }
 
+char *reader_place(struct reader *reader, const config_setting_t *setting)
+{
+	struct location location = location_of(reader, config_setting_source_file(setting),
+					       config_setting_source_line(setting));
+	char *place;
+	if (asprintf(&place, "%s:%u", location.path, location.line) >= 0)
+		return place;
+	reader_memory_short(reader);
+	return NULL;
+}
+
 static void add(struct reader *reader, bool error, struct location location, const char *format,
 		...) __attribute__((format(printf, 4, 5)));
 

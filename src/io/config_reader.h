@@ -65,6 +65,8 @@ void reader_warning(struct reader *reader, const config_setting_t *setting, cons
 void reader_file_error(struct reader *reader, const char *name, unsigned int line,
 		       const char *format, ...) __attribute__((format(printf, 4, 5)));
 void reader_memory_short(struct reader *reader);
+/* Where a setting stands, "file:line", to free; NULL when memory is short, which is reported. */
+char *reader_place(struct reader *reader, const config_setting_t *setting);
 /* The file that a setting stands in, or NULL when memory is short. */
 struct source *reader_source(struct reader *reader, const char *name);
 /* Whether others than its owner and that group may read a file. */

@@ -58,6 +58,9 @@ static void write_report(struct answer *answer, const struct control_request *re
 	case CONTROL_BACKENDS:
 		report_backends(view, NULL, write_object, answer);
 		break;
+	case CONTROL_RELOAD:
+		report_needs_restart(view, write_object, answer);
+		break;
 	case CONTROL_DRAIN:
 	case CONTROL_UNDRAIN:
 		report_backends(view, request->arguments[0], write_object, answer);

@@ -22,58 +22,105 @@ static void log_diagnostics(const struct diagnostics *diagnostics)
 	}
 }
 
-static void needs_restart(const char *key)
-{
-	log_event(LOG_LEVEL_WARNING, "needs-restart",
-		  "key=%s reason=\"a reload does not change it; the old value stays until a "
-		  "restart\"",
-		  key);
-}
-
-static void keep_path(char **path, const char *kept, const char *key)
-{
-	if (strcmp(*path, kept) == 0)
-		return;
-	needs_restart(key);
-	char *copy = strdup(kept);
-	if (copy == NULL)
-		return;
-	free(*path);
-	*path = copy;
-}
-
 static bool same_text(const char *left, const char *right)
 {
 	return strcmp(left != NULL ? left : "", right != NULL ? right : "") == 0;
 }
 
-/* Queues, tables and files stay for the life of the daemon. */
-static void keep_fixed(struct config *config, const struct config *old)
+static bool same_control(const struct config *left, const struct config *right)
 {
-	if (config->queue_first != old->queue_first || config->queue_count != old->queue_count)
-		needs_restart("queues");
-	if (config->mark != old->mark)
-		needs_restart("mark");
-	if (config->max_flows != old->max_flows)
-		needs_restart("max_flows");
-	if (config->control_owner != old->control_owner ||
-	    config->control_group != old->control_group ||
-	    config->control_mode != old->control_mode)
-		needs_restart("control");
-	if (!same_text(config->metrics_path, old->metrics_path) ||
-	    !endpoint_equal(&config->metrics, &old->metrics))
-		needs_restart("metrics");
-	if (config->manage_ruleset != old->manage_ruleset)
-		needs_restart("manage_ruleset");
-	if (!same_text(config->user, old->user))
-		needs_restart("user");
+	return strcmp(left->control_socket, right->control_socket) == 0 &&
+	       left->control_owner == right->control_owner &&
+	       left->control_group == right->control_group &&
+	       left->control_mode == right->control_mode;
+}
+
+static bool same_fixed(const struct config *left, const struct config *right,
+		       enum config_fixed setting)
+{
+	switch (setting) {
+	case CONFIG_FIXED_QUEUES:
+		return left->queue_first == right->queue_first &&
+		       left->queue_count == right->queue_count;
+	case CONFIG_FIXED_MARK:
+		return left->mark == right->mark;
+	case CONFIG_FIXED_MAX_FLOWS:
+		return left->max_flows == right->max_flows;
+	case CONFIG_FIXED_MAX_HELD:
+		return left->max_held == right->max_held;
+	case CONFIG_FIXED_MANAGE_RULESET:
+		return left->manage_ruleset == right->manage_ruleset;
+	case CONFIG_FIXED_USER:
+		return same_text(left->user, right->user);
+	case CONFIG_FIXED_STATE_DIRECTORY:
+		return strcmp(left->state_directory, right->state_directory) == 0;
+	case CONFIG_FIXED_CONTROL:
+		return same_control(left, right);
+	case CONFIG_FIXED_METRICS:
+		return same_text(left->metrics_path, right->metrics_path) &&
+		       endpoint_equal(&left->metrics, &right->metrics);
+	default:
+		return true;
+	}
+}
+
+/* Says so at each reload, until the restart or until the file has the old value again. */
+static void warn_of_fixed(struct config *config, const struct config *old)
+{
+	for (unsigned int i = 0; i < CONFIG_FIXED_COUNT; i++) {
+		char quoted[QUOTED_SIZE];
+		const char *place = config->fixed_places[i];
+		if (same_fixed(config, old, (enum config_fixed)i))
+			continue;
+		config->needs_restart |= 1U << i;
+		log_event(LOG_LEVEL_WARNING, "needs-restart",
+			  "key=%s place=%s reason=\"a reload does not change it; the old value "
+			  "stays until a restart\"",
+			  config_fixed_keys[i],
+			  log_quote(quoted, sizeof(quoted), place ? place : config->path));
+	}
+}
+
+static void swap_text(char **left, char **right)
+{
+	char *kept = *left;
+
+	*left = *right;
+	*right = kept;
+}
+
+/* Queues, tables, files and sockets stay for the life of the daemon, and so does what the
+ * configuration in use says of them. Returns false when memory is short. */
+static bool keep_fixed(struct config *config, const struct config *old)
+{
+	char *user = old->user ? strdup(old->user) : NULL;
+	char *state_directory = strdup(old->state_directory);
+	char *control_socket = strdup(old->control_socket);
+	char *metrics_path = old->metrics_path ? strdup(old->metrics_path) : NULL;
+	bool fine = state_directory && control_socket && (user || !old->user) &&
+		    (metrics_path || !old->metrics_path);
+
+	if (fine) {
+		swap_text(&config->user, &user);
+		swap_text(&config->state_directory, &state_directory);
+		swap_text(&config->control_socket, &control_socket);
+		swap_text(&config->metrics_path, &metrics_path);
+	}
+	free(user);
+	free(state_directory);
+	free(control_socket);
+	free(metrics_path);
 	config->queue_first = old->queue_first;
 	config->queue_count = old->queue_count;
 	config->mark = old->mark;
 	config->max_flows = old->max_flows;
+	config->max_held = old->max_held;
 	config->manage_ruleset = old->manage_ruleset;
-	keep_path(&config->state_directory, old->state_directory, "state_directory");
-	keep_path(&config->control_socket, old->control_socket, "control.socket");
+	config->control_owner = old->control_owner;
+	config->control_group = old->control_group;
+	config->control_mode = old->control_mode;
+	config->metrics = old->metrics;
+	return fine;
 }
 
 static bool has_endpoint(const struct service_config *service, const struct endpoint *endpoint)
@@ -304,9 +351,10 @@ struct generation *reload_next(const struct generation *current,
 	diagnostics_free(&diagnostics);
 	if (config == NULL)
 		return NULL;
-	keep_fixed(config, current->config);
+	warn_of_fixed(config, current->config);
 	carry_backends(config, current->config);
-	if (reload_retire(config, current->config, error))
+	snprintf(error, RELOAD_ERROR_SIZE, "out of memory");
+	if (keep_fixed(config, current->config) && reload_retire(config, current->config, error))
 		next = generation_new(config);
 	if (next == NULL)
 		config_free(config);

@@ -60,16 +60,41 @@ static bool is_stale(const struct view *view, json_int_t *age)
 	return status.st_mtime > view->loaded;
 }
 
+void report_needs_restart(const struct view *view, report_sink *sink, void *context)
+{
+	const struct config *config = view->config;
+
+	for (unsigned int i = 0; i < CONFIG_FIXED_COUNT; i++)
+		if ((config->needs_restart & 1U << i) != 0)
+			give(sink, context,
+			     json_pack("{ss ss}", "key", config_fixed_keys[i], "place",
+				       config->fixed_places[i] ? config->fixed_places[i]
+							       : config->path));
+}
+
+static void append_key(void *context, const json_t *object)
+{
+	json_array_append(context, json_object_get(object, "key"));
+}
+
+static json_t *needs_restart(const struct view *view)
+{
+	json_t *list = json_array();
+
+	report_needs_restart(view, append_key, list);
+	return list;
+}
+
 static json_t *config_object(const struct view *view)
 {
 	json_int_t age;
 	bool stale = is_stale(view, &age);
 
-	return json_pack("{ss sI so sb sI sb}", "file", view->config->path, "loaded",
+	return json_pack("{ss sI so sb sI sb so}", "file", view->config->path, "loaded",
 			 (json_int_t)view->loaded, "file_age_s",
 			 age >= 0 ? json_integer(age) : json_null(), "changed_since", stale,
 			 "reloads", number(view->reloads), "last_reload_failed",
-			 view->reload_failed);
+			 view->reload_failed, "needs_restart", needs_restart(view));
 }
 
 /* Without those that a reload has taken out of the file. */

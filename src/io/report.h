@@ -12,6 +12,8 @@
 typedef void report_sink(void *context, const json_t *object);
 
 void report_status(const struct view *view, report_sink *sink, void *context);
+/* Keys of the file that the daemon does not follow until its next start. */
+void report_needs_restart(const struct view *view, report_sink *sink, void *context);
 void report_services(const struct view *view, report_sink *sink, void *context);
 /* service: only its backends; NULL: those of all services. */
 void report_backends(const struct view *view, const char *service, report_sink *sink,

@@ -179,9 +179,45 @@ def test_reload(net):
     assert net.daemon.ask("status")[0]["configuration"]["reloads"] == 1
     # What is no longer in the file is no longer listed.
     net.daemon.config.write_text(config)
-    assert net.daemon.ask("reload") == [{"reloaded": True}]
+    assert net.daemon.ask("reload") == [{"reloaded": True, "needs_restart": []}]
     assert [row["service"] for row in net.daemon.ask("services")] == ["web", "local", "branch"]
     assert net.daemon.ask("status")[0]["services"] == 2
+
+
+def test_what_needs_a_restart_is_told_each_time(net):
+    more = net.lab.file("more.inc", f'metrics = {{ listen = "{net.lab.folder}/metrics.sock"; }};\n')
+    text = net.daemon.config.read_text()
+    changed = text.replace("queues = { first = 40; count = 1; };",
+                           '@include "more.inc"\nmax_held = 9;\nqueues = { first = 40; count = 1; };')
+    changed = changed.replace('.sock"; }', '.sock"; mode = "0666"; }').replace("\"root\"", '"daemon"')
+    lines = {key: next(number for number, line in enumerate(changed.splitlines(), 1)
+                       if line.startswith(key)) for key in ("max_held", "user", "control")}
+    places = {key: f"{net.daemon.config}:{line}" for key, line in lines.items()}
+    places["metrics"] = f"{more}:1"
+    net.daemon.config.write_text(changed)
+    for times in (1, 2, 3):
+        said = net.daemon.knockctl("reload")
+        assert said.stdout == "reloaded\n"
+        assert set(said.stderr.splitlines()) == {
+            f"knockctl reload: {place}: {key} has changed, which needs a restart; the old value "
+            "stays until then" for key, place in places.items()}
+        for key, place in places.items():
+            assert len(net.daemon.events(event="needs-restart", key=key, place=place)) == times
+    said = net.daemon.ask("reload")[0]
+    assert {row["key"]: row["place"] for row in said["needs_restart"]} == places
+    assert "wait for a restart: max_held, user, control, metrics\n" in net.daemon.knockctl("status").stdout
+    assert stat.S_IMODE(net.daemon.control.stat().st_mode) == 0o600
+    assert not (net.lab.folder / "metrics.sock").exists()
+    # The old values again: nothing is left to say.
+    net.daemon.config.write_text(text)
+    assert net.daemon.knockctl("reload").stderr == ""
+    assert net.daemon.ask("status")[0]["configuration"]["needs_restart"] == []
+    # And after a restart the new ones hold.
+    net.daemon.config.write_text(changed.replace('"daemon"', '"root"'))
+    assert net.daemon.stop() == 0
+    net.daemon.start()
+    assert stat.S_IMODE(net.daemon.control.stat().st_mode) == 0o666
+    assert (net.lab.folder / "metrics.sock").exists()
 
 
 def test_failed_reload_changes_nothing(net):

@@ -16,6 +16,7 @@ import pathlib
 import re
 import shutil
 import subprocess
+import threading
 
 import pytest
 
@@ -261,6 +262,15 @@ def test_unit_under_systemd(lab, roots):
     ok(systemd("/bin/systemctl", "reload", "knockgw"))
     assert systemd.show("MainPID") == pid
     assert systemd.show("WatchdogUSec") == "30s"
+    # The rules are there all the while that it restarts.
+    restarting = threading.Thread(target=systemd, args=("/bin/systemctl", "restart", "knockgw"))
+    restarting.start()
+    looked = 0
+    while restarting.is_alive():
+        assert "table inet knockgw" in ok(systemd("nft", "list", "tables"))
+        looked += 1
+    assert looked > 1 and systemd.show("MainPID") not in (pid, "0")
+    pid = systemd.show("MainPID")
     # Killed, it comes back.
     ok(systemd("kill", "-KILL", pid))
     wait_until(lambda: systemd.show("MainPID") not in (pid, "0")

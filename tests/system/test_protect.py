@@ -9,6 +9,7 @@ import pytest
 
 import knock_client
 from lab import KNOCKCTL, KNOCKGW, PYTHON, SOURCE, Daemon, wait_until
+from reload import Session, load
 from topology import Protected
 
 CONFIG = """
@@ -233,6 +234,27 @@ def test_background_start_and_signals(net):
     assert len(mine) == 1
     os.kill(int(mine[0]), signal.SIGTERM)
     wait_until(lambda: not pathlib.Path(f"/proc/{mine[0]}").exists(), what="the end of the daemon")
+
+
+@pytest.mark.parametrize("family", [0, 1], ids=["IPv4", "IPv6"])
+def test_restart_opens_no_port(net, family):
+    """Whoever holds no secret gets in at no moment."""
+    addresses = (Protected.GATEWAY[family], Protected.SERVER[family])
+    session = Session(net.client, Protected.SERVER[family], 80, SECRETS["routed"])
+    assert session.fetch() == "page of the server"
+    with load(net.client, addresses[0], 80, "wrong", 1) as local, \
+            load(net.client, addresses[1], 80, "wrong", 1) as routed:
+        for _ in range(5):
+            assert net.daemon.stop() == 0
+            assert net.daemon.events(event="ruleset-kept")
+            assert session.fetch() == "page of the server"
+            net.daemon.log_path.write_text("")
+            net.daemon.start()
+    for result in (local, routed):
+        assert set(result["answers"]) == {"ConnectionRefusedError"}, result
+        assert result["answers"]["ConnectionRefusedError"] > 50
+    assert "page of the server" in attempt(net, addresses[1], 80, SECRETS["routed"])
+    assert session.fetch() == "page of the server"
 
 
 SCANS = ("-sS", "-sT", "-sF", "-sN", "-sX", "-sA", "-sW", "-sM")

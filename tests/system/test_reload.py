@@ -121,10 +121,10 @@ def test_what_needs_a_restart_is_named_and_ignored(net):
     text = config(LOCAL, more='log = { level = "debug"; };')
     daemon = start(net, text)
     assert daemon.reload(text.replace("count = 2", "count = 3").replace("debug", "warning") +
-                         'mark = 0xc000; max_flows = 1000; manage_ruleset = false;\n'
+                         'max_held = 7; mark = 0xc000; max_flows = 1000; manage_ruleset = false;\n'
                          f'state_directory = "{net.lab.folder}/other";\n') is None
     keys = {event["key"] for event in daemon.events(event="needs-restart")}
-    assert keys == {"queues", "mark", "max_flows", "manage_ruleset", "state_directory"}
+    assert keys == {"queues", "mark", "max_flows", "max_held", "manage_ruleset", "state_directory"}
     # The rest was applied: the level of the log.
     verified = len(daemon.events(event="verified"))
     assert get(net, GATEWAY[0], 80, "local") == "gateway"
