@@ -18,12 +18,13 @@
  * that cannot be changed in place. */
 bool ruleset_changes(const char *old, const char *new, FILE *commands, char **result);
 
-/* Of two tables: *result becomes the old one with those chains of the new one that it lacks, and with
- * the sets and maps that these may ask, empty; NULL when it lacks no chain. Nothing leads to these
- * chains yet. Make them in a transaction of their own, ahead of the one that does: a packet goes by
- * the rules that were there when it entered a base chain, but by the elements that are there when
- * it looks them up. One that is under way when a transaction takes effect may thus be sent to a
- * chain that is new, and for which it has no rules. Returns false when memory is short. */
+/* Of two tables: *result becomes the old one with those chains of the new one that it lacks, and
+ * with the sets and maps that these may ask, empty; NULL when it lacks no chain. Nothing leads to
+ * these chains yet. Make them in a transaction of their own, ahead of the one that does: a packet
+ * goes by the rules that were there when it entered a base chain, but by the elements that are
+ * there when it looks them up. One that is under way when a transaction takes effect may thus be
+ * sent to a chain that is new, and for which it has no rules. Returns false when memory is short.
+ */
 bool ruleset_additions(const char *old, const char *new, char **result);
 
 /* Whether a table of that text has a chain. */

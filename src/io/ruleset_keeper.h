@@ -25,9 +25,9 @@ struct ruleset_keeper *ruleset_keeper_start(struct event_base *base, const struc
 bool ruleset_keeper_update(struct ruleset_keeper *keeper, const struct config *config,
 			   char error[static NFT_ERROR_SIZE]);
 
-/* Changes the table to what the states of the backends are now: right after what else the event loop
- * has to do, so that many changes at once cost one transaction. Where that fails it logs the reason
- * and tries again, less and less often, until it or a later update succeeds. */
+/* Changes the table to what the states of the backends are now: right after what else the event
+ * loop has to do, so that many changes at once cost one transaction. Where that fails it logs the
+ * reason and tries again, less and less often, until it or a later update succeeds. */
 void ruleset_keeper_follow(struct ruleset_keeper *keeper);
 
 /* After an update that failed: installs the table anew if it is not whole any more, and tries again
