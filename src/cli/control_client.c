@@ -14,7 +14,7 @@
 #include "cli.h"
 #include "io/config.h"
 
-enum { ANSWER_SECONDS = 60 };
+enum { REQUEST_SECONDS = 10, ANSWER_SECONDS = 60 };
 
 int control_options_parse(struct control_options *options, int argc, char **argv, const char *name,
 			  const char *usage, int least, int most)
@@ -60,6 +60,8 @@ static void complain_of_socket(const char *name, const char *path, int failure)
 			 "%s: permission denied, expected root or a member of the group that "
 			 "control.group of knockgw.conf names",
 			 path);
+	else if (failure == EAGAIN)
+		complain(name, "%s: the daemon does not answer", path);
 	else
 		complain(name, "%s: %s", path, strerror(failure));
 }
@@ -69,6 +71,7 @@ static FILE *send_request(const char *path, const char *request, bool endless)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	const struct timeval limit = {.tv_sec = endless ? 0 : ANSWER_SECONDS};
+	const struct timeval request_limit = {.tv_sec = REQUEST_SECONDS};
 	size_t length = strlen(request);
 	FILE *stream = NULL;
 	int fd = -1;
@@ -80,6 +83,8 @@ static FILE *send_request(const char *path, const char *request, bool endless)
 		return NULL;
 	memcpy(address.sun_path, path, strlen(path));
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+	/* Also for the connection itself, which waits where a daemon does not come round. */
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &request_limit, sizeof(request_limit));
 	/* EPIPE: it was refused before it was read, and the answer says why. */
 	if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0 &&
 	    (send(fd, request, length, MSG_NOSIGNAL) == (ssize_t)length || errno == EPIPE))

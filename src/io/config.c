@@ -95,6 +95,9 @@ static void read_user(struct reader *reader, const config_setting_t *setting, vo
 			     "expected the name of a user: letters, digits, '.', '_', '-'");
 		return;
 	}
+	if (privileges_group(value) == (gid_t)-1)
+		reader_error(reader, setting, "found \"%s\", expected a user of this system",
+			     value);
 	*user = strdup(value);
 	if (!*user)
 		reader_memory_short(reader);

@@ -18,7 +18,8 @@ enum {
 	LINE_SIZE = 1024,
 	EVENTS_MAX = 64,
 	BURST = 20,
-	INTERVAL = 100, /* milliseconds: 10 lines a second */
+	INTERVAL = 100,       /* milliseconds: 10 lines a second */
+	TELL_INTERVAL = 1000, /* between two lines that say how many were swallowed */
 	TIME_SIZE = 32,
 };
 
@@ -26,7 +27,8 @@ enum {
  * come if lines came evenly, and may run ahead of the clock by a burst. */
 struct bucket {
 	const char *_Atomic event;
-	_Atomic int64_t due; /* milliseconds */
+	_Atomic int64_t due;  /* milliseconds */
+	_Atomic int64_t told; /* when the swallowed lines were counted last */
 	_Atomic uint64_t suppressed;
 };
 
@@ -241,6 +243,16 @@ static void tell_suppressed(struct bucket *bucket)
 	write_line(LOG_LEVEL_WARNING, "suppressed", format, line);
 }
 
+/* Under a flood not every line has a count in front of it. log_flush tells the rest. */
+static bool is_time_to_tell(struct bucket *bucket)
+{
+	int64_t now = now_milliseconds();
+	int64_t told = atomic_load_explicit(&bucket->told, memory_order_relaxed);
+
+	return now - told >= TELL_INTERVAL &&
+	       atomic_compare_exchange_strong(&bucket->told, &told, now);
+}
+
 void log_event(enum log_level level, const char *event, const char *format, ...)
 {
 	struct bucket *bucket = is_written(level) ? bucket_of(event) : NULL;
@@ -257,7 +269,8 @@ void log_event(enum log_level level, const char *event, const char *format, ...)
 	va_end(arguments);
 	log_line_clean(fields);
 	if (written) {
-		tell_suppressed(bucket);
+		if (is_time_to_tell(bucket))
+			tell_suppressed(bucket);
 		write_line(level, event, format, fields);
 	}
 	if (tapped)

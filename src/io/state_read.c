@@ -72,6 +72,9 @@ bool state_read(const char *directory, enum state_kind kind, uint64_t now,
 		int fd = open(path, O_RDONLY | O_CLOEXEC);
 		if (fd < 0 && errno == ENOENT && (i > 0 || kind != STATE_FLOWS))
 			return true;
+		if (fd < 0 && errno == ENOENT)
+			why = "not there: expected the state_directory of a knockgw with egress "
+			      "(--state-directory)";
 		struct table *table = fd >= 0 ? attach_copy(kind, fd, &copy, now, &why) : NULL;
 		if (table == NULL)
 			snprintf(error, STATE_ERROR_SIZE, "%.200s: %s", path,

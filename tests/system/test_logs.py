@@ -172,6 +172,33 @@ def test_level_leaves_out_refusals(net):
     assert daemon.ask("services")[0]["refused"] == 1
 
 
+def test_document_names_every_event_and_reason():
+    document = (SOURCE / "docs/logs.md").read_text()
+    words = set()
+    for row in re.findall(r"(?m)^\| (`[^|]*) \|", document):
+        words |= set(re.findall(r"`([a-z-]+)`", row))
+    reasons = set(re.findall(r'X\(\w+, "([a-z-]+)"', (SOURCE / "src/core/reason.h").read_text()))
+    events = set()
+    for path in (SOURCE / "src/io").glob("*.c"):
+        text = path.read_text()
+        for call in re.findall(r"log_(?:event|fate)\(([^;]*);", text):
+            # In front of the format, which has a key in it or ends there.
+            for quoted in re.findall(r'"([^"]*)"', call):
+                if re.search("[= %]", quoted):
+                    break
+                events.add(quoted)
+        events |= set(re.findall(r'event = "([a-z-]+)";', text))
+        for table in re.findall(r"events\[\] = \{([^}]*)\}", text):
+            events |= set(re.findall(r'"([a-z-]+)"', table))
+    assert {"refused", "needs-restart", "given-up", "looked-up", "backend-undrained"} <= events
+    assert not (events | reasons) - words - {"none"}, (events | reasons) - words
+    assert not words - events - reasons - FIELDS - {"suppressed", "forbidden-system-call"}
+
+
+FIELDS = {"level", "event", "service", "egress", "source", "destination", "interface", "key", "reason",
+          "role", "action"}
+
+
 def matched(path):
     """The addresses that fail2ban takes from a log, sorted."""
     said = subprocess.run(["fail2ban-regex", "-v", path, DOCS / "knockgw.conf"],

@@ -11,6 +11,7 @@ Each host has a root of its own: this machine's, under an overlay in which dpkg 
 package. The commands of docs/*.md run there, one after another. Each code block says on which host,
 or why it is not run.
 """
+import json
 import os
 import pathlib
 import re
@@ -337,6 +338,7 @@ def test_bash_completion(roots):
     assert completed(root, "knockctl", "help", "gen") == {"genkey"}
     assert {"--address", "--secret-file", "--help"} <= completed(root, "knockctl", "token", "--")
     assert completed(root, "knockctl", "flows", "--js") == {"--json"}
+    assert completed(root, "knockctl", "monitor", "") == {"error", "warning", "info", "debug"}
     assert completed(root, "knockctl", "token", "--port", "2") == set()
     assert "/etc/knockgw" in completed(root, "knockctl", "token", "--secret-file", "/etc/kno")
     assert completed(root, "knockgw", "--ch") == {"--check"}
@@ -374,7 +376,8 @@ class Hosts:
         self.lab = lab
         self.namespaces = {name: lab.namespace(name)
                            for name in ("client", "branch", "gateway", "server", "outside")}
-        self.roots = {name: roots.make(name) for name in self.namespaces}
+        self.roots = {name: roots.make(namespace.name)
+                      for name, namespace in self.namespaces.items()}
         self.connect()
         lab.nginx(self.namespaces["server"], 22, "stands for sshd")
         lab.callback(self.stop)
@@ -448,10 +451,89 @@ def follow(hosts, document):
     return count
 
 
+# Lines of README.md that a fresh machine runs (scripts/test --fresh readme), or this test in its own
+# way.
+ELSEWHERE = re.compile(r"scripts/|apt-get install|autoreconf|\./configure|make |sudo systemd-sysusers|"
+                       r"umask 077$|systemctl enable --now knockgw$")
+
+
+def indented(path):
+    """The code blocks of a document that indents them, as lists of lines."""
+    blocks, block = [], []
+    for line in (SOURCE / path).read_text().splitlines() + [""]:
+        if line.startswith("    "):
+            block.append(line[4:])
+        elif block:
+            blocks.append(block)
+            block = []
+    return blocks
+
+
+def run_readme_line(hosts, command):
+    host = "branch" if "flows" in command else "gateway"
+    if command == "knockctl monitor":
+        assert hosts.shell(host, f"timeout 1 {command}").returncode == 124
+    else:
+        ok(hosts.shell(host, command))
+
+
+def test_every_command_of_the_readme(lab, roots):
+    """Each indented block is run, or taken as the file that it shows."""
+    hosts = Hosts(lab, roots)
+    ran, secret = set(), None
+    for block in indented("README.md"):
+        text = "\n".join(block) + "\n"
+        if block[0].startswith("services = ("):
+            served = text.replace("h:...", secret).replace(
+                "port = 22;", 'port = 22; backends = ( { address = "10.0.0.2"; } );')
+            hosts.write("gateway", "/etc/knockgw/knockgw.conf", served)
+            ok(hosts.shell("gateway", "knockgw --check && systemctl enable --now knockgw"))
+        elif block[0].startswith("egress = ("):
+            hosts.write("branch", "/etc/knockgw/knockgw.conf", text.replace("h:...", secret))
+            ok(hosts.shell("branch", "knockgw --check && systemctl enable --now knockgw"))
+            page = hosts.namespaces["client"].run("curl -sS -m 5 http://203.0.113.10:22/")
+            assert page.stdout == "stands for sshd"
+        elif "curl, ssh," not in block[0]:  # the picture
+            commands = [line.split("#")[0].strip() for line in block]
+            for command in commands:
+                if not ELSEWHERE.match(command):
+                    run_readme_line(hosts, command)
+                    ran.add(" ".join(command.split()[:2]))
+            if any("genkey" in command for command in commands):
+                secret = (hosts.roots["gateway"] / "root/ssh.secret").read_text().strip()
+    assert {"knockctl genkey", "knockgw --check", "knockgw --print-ruleset", "knockctl status",
+            "knockctl flows", "knockctl reload", "knockctl drain", "knockctl undrain", "knockctl kick",
+            "knockctl monitor"} == ran
+
+
+def test_every_command_of_the_monitoring_page(lab, roots):
+    hosts = Hosts(lab, roots)
+    setting, request, prometheus = indented("docs/monitoring/README.md")
+    hosts.write("gateway", "/etc/knockgw/knockgw.conf", "\n".join(setting) + """
+services = ( { name = "ssh"; address = "203.0.113.10"; port = 22; secret = "s"; } );
+""")
+    ok(hosts.shell("gateway", "systemctl start knockgw"))
+    metrics = ok(hosts.shell("gateway", "\n".join(request)))
+    checked = run("promtool", "check", "metrics", input=metrics)
+    assert checked.returncode == 0 and not checked.stderr, checked.stdout + checked.stderr
+    folder = roots.folder / "prometheus"
+    folder.mkdir()
+    shutil.copy(SOURCE / "docs/monitoring/alerts.yml", folder)
+    (folder / "prometheus.yml").write_text("\n".join(prometheus) + "\n")
+    ok(run("promtool", "check", "config", folder / "prometheus.yml"))
+    # Grafana takes the dashboard as the package installs it.
+    root = roots.folder / "installed/root"
+    json.loads((root / "usr/share/doc/knockgw/monitoring/dashboard.json").read_text())
+
+
 def test_every_command_of_the_documents(lab, roots):
     hosts = Hosts(lab, roots)
     counts = [follow(hosts, document) for document in DOCUMENTS]
     assert min(counts) >= 2 and sum(counts) >= 15, counts
+    # Completion offers what the daemon serves.
+    for words, offered in ((["kick", ""], {"ssh"}), (["drain", "ss"], {"ssh"}),
+                           (["drain", "ssh", ""], {"10.0.0.2"})):
+        assert completed(hosts.roots["gateway"], "knockctl", *words) == offered
     # In the end the way through is the one that the documents promise.
     ok(hosts.shell("branch", "systemctl start knockgw"))
     page = wait_until(lambda: hosts.namespaces["client"].run(
