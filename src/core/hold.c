@@ -35,8 +35,8 @@ void server_view_update(struct server_view *server, const struct segment *segmen
 	}
 }
 
-bool hold_open(struct hold *hold, const struct segment *segment, uint32_t isn, uint32_t required,
-	       const struct server_view *server)
+static bool begin(struct hold *hold, const struct segment *segment, uint32_t isn, uint32_t required,
+		  uint32_t room, const struct server_view *server)
 {
 	*hold = (struct hold){
 		.tuple = segment->tuple,
@@ -49,7 +49,26 @@ bool hold_open(struct hold *hold, const struct segment *segment, uint32_t isn, u
 		.end = UINT32_MAX,
 		.due = UINT64_MAX,
 	};
-	return reassembly_open(&hold->stream, required + SPARE_ROOM);
+	return reassembly_open(&hold->stream, room);
+}
+
+bool hold_open(struct hold *hold, const struct segment *segment, uint32_t isn, uint32_t required,
+	       const struct server_view *server)
+{
+	return begin(hold, segment, isn, required, required + SPARE_ROOM, server);
+}
+
+bool hold_open_checked(struct hold *hold, const struct segment *segment, uint32_t isn,
+		       uint32_t required, const struct server_view *server)
+{
+	if (segment->payload_length < required ||
+	    !begin(hold, segment, isn, required, required, server))
+		return false;
+	reassembly_add(&hold->stream, 0, segment->packet->bytes + segment->payload, required);
+	hold->checked = true;
+	hold->forwarded = true;
+	hold->sent = required;
+	return true;
 }
 
 void hold_close(struct hold *hold)
@@ -206,7 +225,11 @@ static void send_up_to(struct hold *hold, uint32_t limit, const struct protect_o
 bool hold_contradicts(const struct hold *hold, const struct segment *segment)
 {
 	uint32_t offset = segment->sequence - (hold->isn + 1);
+	uint32_t end = offset + (uint32_t)segment->payload_length;
 
+	/* An end takes the place of a byte, too. */
+	if ((segment->flags & TCP_FIN) != 0 && (int32_t)(end - hold->required) < 0)
+		return true;
 	if (segment->payload_length == 0)
 		return false;
 	/* What begins before the first byte is nothing that a client sends. */
@@ -247,6 +270,8 @@ bool hold_acknowledged(struct hold *hold, uint32_t acknowledgement, uint64_t now
 	hold->delivered = offset < hold->stream.contiguous ? offset : hold->stream.contiguous;
 	if (hold->delivered >= goal)
 		return true;
+	if (hold->forwarded)
+		return false;
 	if (hold->sent < hold->delivered)
 		hold->sent = hold->delivered;
 	hold->interval = RETRANSMIT_FIRST;

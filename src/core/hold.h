@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Connections whose first bytes come in several segments (reassemble = true).
+/* The first bytes of a connection, from when they come until the server has acknowledged them.
  *
- * Until the check the bytes are held back. A client that waits for an acknowledgement before it
- * sends more (Nagle's algorithm, a full congestion window) gets one from us after a short delay;
- * what we acknowledged it will not send again, so it is then ours to deliver. After the check all
- * of it goes to the server, again and again until the server has acknowledged every byte of the
- * check and every byte that we did. Pure. */
+ * In one segment they are checked at once and go on in the client's own segment. That may be lost
+ * or thrown away behind us, so they are kept: nothing else may take their place.
+ *
+ * In several segments (reassemble = true) they are held back until the check. Until then the bytes
+ * are held back. A client that waits for an acknowledgement before it sends more (Nagle's
+ * algorithm, a full congestion window) gets one from us after a short delay; what we acknowledged
+ * it will not send again, so it is then ours to deliver. After the check all of it goes to the
+ * server, again and again until the server has acknowledged every byte of the check and every byte
+ * that we did. Pure. */
 #ifndef KNOCKGW_CORE_HOLD_H
 #define KNOCKGW_CORE_HOLD_H
 
@@ -42,6 +46,7 @@ struct hold {
 	bool timestamps;
 	/* the server */
 	bool checked;       /* the bytes were right and are on their way */
+	bool forwarded;     /* in the client's own segment, and it sends them again if need be */
 	uint32_t sent;      /* offset up to which they were sent */
 	uint32_t delivered; /* offset that the server acknowledged */
 	uint32_t transmissions;
@@ -52,6 +57,9 @@ struct hold {
 /* Starts with the first segment, which is not yet taken in. Returns false when memory is short. */
 bool hold_open(struct hold *hold, const struct segment *segment, uint32_t isn, uint32_t required,
 	       const struct server_view *server);
+/* The same with a segment that has all bytes of the check, that were right, and that goes on. */
+bool hold_open_checked(struct hold *hold, const struct segment *segment, uint32_t isn,
+		       uint32_t required, const struct server_view *server);
 void hold_close(struct hold *hold);
 
 /* Notes acknowledgement, window and timestamps of a client's segment. */
@@ -73,7 +81,7 @@ enum hold_result hold_collect(struct hold *hold, const struct segment *segment, 
 bool hold_deliver(struct hold *hold, const struct segment *segment, uint64_t now,
 		  const struct protect_output *output);
 
-/* Whether a client's segment differs from the checked bytes that it repeats. */
+/* Whether a client's segment has something else, or an end, in the place of checked bytes. */
 bool hold_contradicts(const struct hold *hold, const struct segment *segment);
 
 /* The server acknowledged everything up to that sequence number. Returns true when our duty is

@@ -19,17 +19,11 @@ static struct table_layout connection_layout(uint32_t capacity)
 	};
 }
 
-static bool make_holds(struct protect *protect, uint32_t count)
+static void free_all(struct protect *protect)
 {
-	protect->holds = calloc(count + 1, sizeof(*protect->holds));
-	if (protect->holds == NULL)
-		return false;
-	protect->hold_count = count;
-	for (uint32_t slot = count; slot > 0; slot--) {
-		protect->holds[slot - 1].next_free = protect->hold_free;
-		protect->hold_free = slot;
-	}
-	return true;
+	hold_pool_close(&protect->held);
+	hold_pool_close(&protect->kept);
+	free(protect);
 }
 
 struct protect *protect_new(const struct protect_options *options,
@@ -38,8 +32,11 @@ struct protect *protect_new(const struct protect_options *options,
 	struct table_layout layout = connection_layout(options->capacity);
 	struct protect *protect = calloc(1, sizeof(*protect));
 
-	if (protect == NULL || !make_holds(protect, options->holds)) {
-		free(protect);
+	if (protect == NULL)
+		return NULL;
+	if (!hold_pool_open(&protect->held, options->holds) ||
+	    !hold_pool_open(&protect->kept, options->capacity)) {
+		free_all(protect);
 		return NULL;
 	}
 	protect->output = options->output;
@@ -49,8 +46,7 @@ struct protect *protect_new(const struct protect_options *options,
 	void *memory = mmap(NULL, protect->size, PROT_READ | PROT_WRITE,
 			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (memory == MAP_FAILED) {
-		free(protect->holds);
-		free(protect);
+		free_all(protect);
 		return NULL;
 	}
 	protect->connections = table_init(memory, &layout, hash_key, now);
@@ -61,12 +57,8 @@ void protect_free(struct protect *protect)
 {
 	if (protect == NULL)
 		return;
-	for (uint32_t slot = 0; slot < protect->hold_count; slot++)
-		if (protect->holds[slot].used)
-			hold_close(&protect->holds[slot].hold);
-	free(protect->holds);
 	munmap(protect->connections, protect->size);
-	free(protect);
+	free_all(protect);
 }
 
 void protect_use_guards(struct protect *protect, struct guards *guards)
@@ -199,6 +191,8 @@ static void judge_syn(struct protect *protect, struct segment *segment, struct m
 		    guards_replayed(protect->guards, service, &segment->tuple, segment->sequence,
 				    segment->tsval, now.steady, &decision->alarms))
 			reason = REASON_TOKEN_REPLAYED;
+		if (reason == REASON_TOKEN_VALID && integrity && (segment->flags & TCP_URG) != 0)
+			reason = REASON_URGENT;
 		if (reason != REASON_TOKEN_VALID) {
 			decide(decision, VERDICT_CLOSED, reason);
 			return;
@@ -264,7 +258,7 @@ void protect_resolve(struct segment *segment, enum connection_state state,
 		kill_connection(segment, segment->sequence, REASON_PENDING_UNKNOWN, decision);
 		/* An earlier daemon may have acknowledged what the server does not have: the server
 		 * then says what it expects, and protect_reply takes it from there. */
-		decision->keep_entry = decision->service->reassemble;
+		decision->keep_entry = true;
 		break;
 	default:
 		decide(decision, VERDICT_CLOSED, REASON_NO_CONNECTION);
@@ -307,7 +301,7 @@ uint64_t protect_tick(struct protect *protect, uint64_t now)
 
 uint32_t protect_held(const struct protect *protect)
 {
-	return protect->held;
+	return protect->held.used;
 }
 
 uint32_t protect_pending(const struct protect *protect)

@@ -11,7 +11,7 @@
 enum {
 	VERIFIED_TIMEOUT = 130 * 1000,
 	DEAD_TIMEOUT = 300 * 1000,
-	DELIVERY_TIMEOUT = 30 * 1000, /* for the server to acknowledge reassembled bytes */
+	DELIVERY_TIMEOUT = 30 * 1000, /* for the server to acknowledge the bytes of the check */
 	DEAD_MAX = 4,                 /* ISNs that one tuple may spoil */
 };
 
@@ -21,9 +21,9 @@ struct connection {
 	uint32_t isn;
 	uint32_t tsval; /* of the SYN: the key is found again with it, so that a reload may revoke
 			   it */
-	uint32_t acknowledgement;  /* the client's latest: an RST for it must stand there */
-	uint32_t hold;             /* slot + 1 while bytes are held back; 0: none */
-	struct server_view server; /* kept for services that reassemble */
+	uint32_t acknowledgement; /* the client's latest: an RST for it must stand there */
+	uint32_t hold; /* number of its hold while there are bytes that the server lacks; 0: none */
+	struct server_view server;
 	uint8_t phase;
 	uint8_t established; /* the client has acknowledged something */
 	uint8_t dead_count;
@@ -41,17 +41,24 @@ struct hold_slot {
 	bool used;
 };
 
+/* Slots are handed out from the first on, so that those that no one ever needs cost no memory. */
+struct hold_pool {
+	struct hold_slot *slots;
+	uint32_t count;
+	uint32_t fresh; /* slots that were ever used */
+	uint32_t free;  /* slot + 1 of the first one that was given back; 0: none */
+	uint32_t used;
+};
+
 struct protect {
 	struct table *connections;
 	size_t size;
 	uint32_t pending;
 	struct guards *guards; /* shared; NULL: none */
 	struct protect_output output;
-	struct hold_slot *holds;
-	uint32_t hold_count; /* slots */
-	uint32_t hold_free;  /* slot + 1 of the first free one */
-	uint32_t held;       /* slots in use */
-	uint64_t due;        /* no hold has anything to do before */
+	struct hold_pool held; /* bytes that were held back; numbers 1 to held.count */
+	struct hold_pool kept; /* bytes that went on in one segment; numbers behind these */
+	uint64_t due;          /* no hold has anything to do before */
 };
 
 static inline void decide(struct decision *decision, enum verdict verdict, enum reason reason)
@@ -71,17 +78,27 @@ void bury(struct connection *connection);
 void kill_connection(struct segment *segment, uint32_t server_expects, enum reason reason,
 		     struct decision *decision);
 
+/* protect_hold.c */
+
+bool hold_pool_open(struct hold_pool *pool, uint32_t count);
+void hold_pool_close(struct hold_pool *pool);
+struct hold *hold_of(const struct protect *protect, const struct connection *connection);
+/* For the first of several segments; with checked for one that has all bytes, and they were right.
+ * Returns NULL when there is no room. */
+struct hold *take_hold(struct protect *protect, struct connection *connection,
+		       const struct segment *segment, bool checked);
+/* Gives the slot of a connection back, when it has one. */
+void release_hold(struct protect *protect, struct connection *connection);
+/* Acknowledges and retransmits what is due. */
+void tick_holds(struct protect *protect, uint64_t now);
+
 /* protect_payload.c */
 
 /* A segment of a connection whose payload check is still to come. */
 void judge_pending(struct protect *protect, struct connection *connection, struct segment *segment,
 		   struct moment now, struct decision *decision);
-/* Gives the slot of a connection back, when it has one. */
-void release_hold(struct protect *protect, struct connection *connection);
 /* A connection that ran out of time: resets both sides. */
 void give_up(struct protect *protect, const struct tuple *tuple, struct connection *connection,
 	     uint64_t now);
-/* Acknowledges and retransmits what is due. */
-void tick_holds(struct protect *protect, uint64_t now);
 
 #endif

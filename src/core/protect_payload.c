@@ -1,47 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Between SYN and payload check: the first bytes in one segment or, with reassemble, in several. */
+/* From the SYN until the server has the first bytes, and nothing else in their place. They come in
+ * one segment or, with reassemble, in several. */
 #include "protect_internal.h"
 #include "token.h"
-
-static struct hold *hold_of(const struct protect *protect, const struct connection *connection)
-{
-	return connection->hold != 0 ? &protect->holds[connection->hold - 1].hold : NULL;
-}
-
-void release_hold(struct protect *protect, struct connection *connection)
-{
-	uint32_t number = connection->hold;
-
-	if (number == 0)
-		return;
-	struct hold_slot *slot = &protect->holds[number - 1];
-	hold_close(&slot->hold);
-	slot->used = false; /* NOLINT(clang-analyzer-core.NullDereference): number is not 0 */
-	slot->next_free = protect->hold_free;
-	protect->hold_free = number;
-	protect->held--;
-	connection->hold = 0;
-}
-
-/* Returns NULL when there is no room. */
-static struct hold *take_hold(struct protect *protect, struct connection *connection,
-			      const struct segment *segment)
-{
-	uint32_t number = protect->hold_free;
-
-	if (number == 0)
-		return NULL;
-	struct hold_slot *slot = &protect->holds[number - 1];
-	if (!hold_open(&slot->hold, segment, connection->isn, connection->integrity,
-		       &connection->server))
-		return NULL;
-	/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): number is not 0 */
-	protect->hold_free = slot->next_free;
-	slot->used = true;
-	protect->held++;
-	connection->hold = number;
-	return &slot->hold;
-}
 
 static void act(struct protect *protect, enum protect_action_kind kind, enum reason reason,
 		const struct tuple *tuple, const struct segment_plan *plan)
@@ -86,20 +47,6 @@ void give_up(struct protect *protect, const struct tuple *tuple, struct connecti
 	act(protect, PROTECT_FORGET, reason, tuple, NULL);
 }
 
-void tick_holds(struct protect *protect, uint64_t now)
-{
-	protect->due = UINT64_MAX;
-	for (uint32_t number = 0; number < protect->hold_count; number++) {
-		struct hold_slot *slot = &protect->holds[number];
-
-		if (!slot->used)
-			continue;
-		hold_tick(&slot->hold, now, &protect->output);
-		if (slot->hold.due < protect->due)
-			protect->due = slot->hold.due;
-	}
-}
-
 /* The first bytes against the hash in the ISN (thesis 3.4). A key may have expired, or been
  * revoked, since the SYN. */
 static enum reason check_payload(const struct connection *connection, const struct segment *segment,
@@ -112,8 +59,7 @@ static enum reason check_payload(const struct connection *connection, const stru
 
 	if (reason != REASON_TOKEN_VALID)
 		return reason;
-	uint16_t hash =
-		token_payload_hash(&decision->key->secret, payload, connection->integrity);
+	uint16_t hash = token_payload_hash(&decision->key->secret, payload, connection->integrity);
 	return token_equal16(hash, (uint16_t)connection->isn) ? REASON_PAYLOAD_VALID
 							      : REASON_PAYLOAD_WRONG;
 }
@@ -147,8 +93,14 @@ static void judge_payload(struct protect *protect, struct connection *connection
 		fail(protect, connection, segment, reason, now.steady, decision);
 		return;
 	}
-	set_phase(protect, connection, PHASE_VERIFIED, VERIFIED_TIMEOUT, now.steady);
-	decide(decision, VERDICT_VERIFIED, REASON_PAYLOAD_VALID);
+	/* This very segment may be lost or thrown away behind us, and whoever is on the way can see
+	 * to that. So the connection is not verified before the server has said what it has. */
+	if (take_hold(protect, connection, segment, true) == NULL) {
+		decide(decision, VERDICT_DROP, REASON_HOLD_FULL);
+		return;
+	}
+	table_touch(protect->connections, connection, now.steady, DELIVERY_TIMEOUT);
+	decide(decision, VERDICT_DELIVER, REASON_PAYLOAD_VALID);
 }
 
 /* The payload stays here; an acknowledgement that the server does not have yet goes on. */
@@ -221,7 +173,10 @@ static void judge_reset(struct protect *protect, struct connection *connection,
 	const struct hold *hold = hold_of(protect, connection);
 
 	decide(decision, VERDICT_PENDING, REASON_PENDING_EMPTY);
-	if (hold == NULL || segment->sequence != connection->isn + 1 + hold->stream.contiguous)
+	/* Nobody is left to be told when time is up, unless there are signs of life. */
+	connection->established = false;
+	if (hold == NULL || hold->forwarded ||
+	    segment->sequence != connection->isn + 1 + hold->stream.contiguous)
 		return;
 	uint32_t expects = hold_server_expects(hold);
 	release_hold(protect, connection);
@@ -229,30 +184,10 @@ static void judge_reset(struct protect *protect, struct connection *connection,
 	decision->modified = true;
 }
 
-static void judge_reassembled(struct protect *protect, struct connection *connection,
-			      struct segment *segment, struct moment now, struct decision *decision)
+/* What comes once the first bytes are held, or on their way. */
+static void judge_further(struct protect *protect, struct connection *connection, struct hold *hold,
+			  struct segment *segment, struct moment now, struct decision *decision)
 {
-	const struct service *service = decision->service;
-	struct hold *hold = hold_of(protect, connection);
-
-	if (hold == NULL && segment->payload_length == 0) {
-		decide(decision, VERDICT_PENDING, REASON_PENDING_EMPTY);
-		return;
-	}
-	if (hold == NULL && segment->sequence == connection->isn + 1 &&
-	    segment->payload_length >= connection->integrity) {
-		judge_payload(protect, connection, segment, now, decision);
-		return;
-	}
-	if (hold == NULL) {
-		hold = take_hold(protect, connection, segment);
-		if (hold == NULL) {
-			decide(decision, VERDICT_DROP, REASON_HOLD_FULL);
-			return;
-		}
-		table_touch(protect->connections, connection, now.steady,
-			    service_reassemble_timeout(service));
-	}
 	hold_note_client(hold, segment);
 	if (hold->checked)
 		follow(hold, segment, decision);
@@ -260,6 +195,58 @@ static void judge_reassembled(struct protect *protect, struct connection *connec
 		decide(decision, VERDICT_PENDING, REASON_PENDING_EMPTY);
 	else
 		collect(protect, connection, hold, segment, now, decision);
+}
+
+/* Nothing yet, and this segment brings nothing. An end in the middle of nowhere would take the
+ * place of a byte that is yet to be checked. */
+static void judge_empty(const struct connection *connection, const struct segment *segment,
+			struct decision *decision)
+{
+	if ((segment->flags & TCP_FIN) != 0 && segment->sequence != connection->isn + 1)
+		decide(decision, VERDICT_DROP, REASON_PAYLOAD_OUT_OF_ORDER);
+	else
+		decide(decision, VERDICT_PENDING, REASON_PENDING_EMPTY);
+}
+
+/* The first bytes of a connection of which nothing is held yet. */
+static void judge_first(struct protect *protect, struct connection *connection,
+			struct segment *segment, struct moment now, struct decision *decision)
+{
+	const struct service *service = decision->service;
+	bool whole = segment->payload_length >= connection->integrity;
+
+	if (segment->sequence == connection->isn + 1 && (whole || !service->reassemble)) {
+		judge_payload(protect, connection, segment, now, decision);
+		return;
+	}
+	if (!service->reassemble) {
+		decide(decision, VERDICT_DROP, REASON_PAYLOAD_OUT_OF_ORDER);
+		return;
+	}
+	struct hold *hold = take_hold(protect, connection, segment, false);
+	if (hold == NULL) {
+		decide(decision, VERDICT_DROP, REASON_HOLD_FULL);
+		return;
+	}
+	table_touch(protect->connections, connection, now.steady,
+		    service_reassemble_timeout(service));
+	hold_note_client(hold, segment);
+	collect(protect, connection, hold, segment, now, decision);
+}
+
+static void judge_data(struct protect *protect, struct connection *connection,
+		       struct segment *segment, struct moment now, struct decision *decision)
+{
+	struct hold *hold = hold_of(protect, connection);
+
+	if (hold == NULL && segment->payload_length == 0)
+		judge_empty(connection, segment, decision);
+	else if ((segment->flags & TCP_ACK) == 0)
+		decide(decision, VERDICT_DROP, REASON_PAYLOAD_OUT_OF_ORDER);
+	else if (hold == NULL)
+		judge_first(protect, connection, segment, now, decision);
+	else
+		judge_further(protect, connection, hold, segment, now, decision);
 	/* Whoever has just been reset has no hold any more. */
 	hold = hold_of(protect, connection);
 	if (hold != NULL && hold->due < protect->due)
@@ -273,6 +260,15 @@ static bool is_outdated(const struct protect *protect, const struct connection *
 	const struct hold *hold = hold_of(protect, connection);
 
 	return service->integrity != connection->integrity && (hold == NULL || !hold->checked);
+}
+
+/* Whether a byte of the check could be taken out of the stream: an urgent pointer says so, even in
+ * a segment that brings no byte (RFC 9293 3.8.5). */
+static bool is_urgent(const struct connection *connection, const struct segment *segment)
+{
+	uint32_t end = connection->isn + 1 + connection->integrity;
+
+	return (segment->flags & TCP_URG) != 0 && (int32_t)(segment->sequence - end) < 0;
 }
 
 void judge_pending(struct protect *protect, struct connection *connection, struct segment *segment,
@@ -289,25 +285,24 @@ void judge_pending(struct protect *protect, struct connection *connection, struc
 		decide(decision, VERDICT_DROP, REASON_CHECKSUM_WRONG);
 		return;
 	}
+	if (is_urgent(connection, segment)) {
+		decide(decision, VERDICT_DROP, REASON_URGENT);
+		return;
+	}
 	if ((segment->flags & TCP_ACK) != 0 && !strange) {
 		connection->acknowledgement = segment->acknowledgement;
 		connection->established = true;
 	}
 	if (empty && (segment->flags & TCP_RST) != 0)
 		judge_reset(protect, connection, segment, decision);
-	else if (!strange && is_outdated(protect, connection, decision->service))
+	else if (strange)
+		decide(decision, empty ? VERDICT_PENDING : VERDICT_DROP,
+		       empty ? REASON_PENDING_EMPTY : REASON_PAYLOAD_OUT_OF_ORDER);
+	else if (is_outdated(protect, connection, decision->service))
 		end(protect, connection, segment, REASON_CONFIGURATION_CHANGED, now.steady,
 		    decision);
-	else if (!empty && strange)
-		decide(decision, VERDICT_DROP, REASON_PAYLOAD_OUT_OF_ORDER);
-	else if (decision->service->reassemble && !strange && (segment->flags & TCP_ACK) != 0)
-		judge_reassembled(protect, connection, segment, now, decision);
-	else if (empty)
-		decide(decision, VERDICT_PENDING, REASON_PENDING_EMPTY);
-	else if (segment->sequence != connection->isn + 1)
-		decide(decision, VERDICT_DROP, REASON_PAYLOAD_OUT_OF_ORDER);
 	else
-		judge_payload(protect, connection, segment, now, decision);
+		judge_data(protect, connection, segment, now, decision);
 }
 
 /* What the server acknowledged of the bytes that we deliver. */
@@ -337,11 +332,13 @@ void protect_reply(struct protect *protect, const struct service_table *services
 
 	*decision = (struct decision){.verdict = VERDICT_PASS, .reason = REASON_SERVER_REPLY};
 	decision->service = service_table_find(services, &tuple.destination);
-	if (decision->service == NULL || !decision->service->reassemble)
+	if (decision->service == NULL)
 		return;
 	if ((segment->flags & TCP_RST) != 0) {
-		if (connection != NULL)
+		if (connection != NULL && connection->phase == PHASE_PENDING) {
 			release_hold(protect, connection);
+			connection->established = false;
+		}
 		return;
 	}
 	/* The kernel calls it pending and nobody will ever check it: an earlier daemon may have

@@ -132,11 +132,32 @@ static void write_settle_chains(FILE *stream, const struct config *config,
 	}
 }
 
+static bool wants_replies(const struct config *config)
+{
+	FOR_EACH_SERVICE(config, service)
+	{
+		if (service->service.integrity > 0)
+			return true;
+	}
+	return false;
+}
+
+/* What the server has acknowledged verifies a connection, so a client's network must not be able to
+ * say it in the server's name: such a segment comes from where the client is, and not from where
+ * the server is. */
+static void write_forged_replies(FILE *stream, const struct marks *marks)
+{
+	fprintf(stream,
+		"\t\tct direction reply ct mark & 0x%08x == 0x%08x fib saddr . iif oif missing "
+		"fib daddr . iif oif exists drop\n",
+		marks->mask, marks->pending);
+}
+
 /* The first look at a packet: what needs no question, and who is asked about the rest.
  * Without a daemon nobody knows whether an invalid segment belongs to a verified connection. An ACK
  * then waits, since the decoy's RST would end that connection; a FIN is also the first segment of a
  * scan and may go to the decoy, since its connection is ending anyway. */
-static void write_protect(FILE *stream, const struct marks *marks)
+static void write_protect(FILE *stream, const struct config *config, const struct marks *marks)
 {
 	fprintf(stream,
 		"\tchain ask_syn {\n"
@@ -154,9 +175,12 @@ static void write_protect(FILE *stream, const struct marks *marks)
 		"\t\tct mark & 0x%08x == 0x%08x goto ask\n"
 		"\t}\n\n",
 		~marks->mask, marks->mask, marks->pending);
+	fputs("\tchain protect {\n"
+	      "\t\ttype filter hook prerouting priority mangle - 5; policy accept;\n",
+	      stream);
+	if (wants_replies(config))
+		write_forged_replies(stream, marks);
 	fprintf(stream,
-		"\tchain protect {\n"
-		"\t\ttype filter hook prerouting priority mangle - 5; policy accept;\n"
 		"\t\tct mark & 0x%08x == 0x%08x tcp flags & (fin | syn | rst | ack) != syn accept\n"
 		"\t\tip daddr . tcp dport @services4 goto gate\n"
 		"\t\tip6 daddr . tcp dport @services6 goto gate\n"
@@ -236,20 +260,14 @@ static void write_guard(FILE *stream, const struct decoy_pairs *pairs, const str
 		~marks->mask);
 }
 
-/* What a server says in a pending connection tells how much of the held bytes it has got. What
+/* What a server says in a pending connection tells how much of the first bytes it has got. What
  * comes from us has both bits in its mark, which no pending connection has. */
 static void write_replies(FILE *stream, const struct config *config, const struct marks *marks)
 {
-	bool wanted = false;
-
-	FOR_EACH_SERVICE(config, service)
-	{
-		wanted = wanted || service->service.reassemble;
-	}
 	fputs("\tchain replies {\n"
 	      "\t\ttype filter hook postrouting priority srcnat + 50; policy accept;\n",
 	      stream);
-	if (wanted)
+	if (wants_replies(config))
 		fprintf(stream,
 			"\t\tct direction reply ct mark & 0x%08x == 0x%08x meta mark & 0x%08x != "
 			"0x%08x goto ask\n",
@@ -281,7 +299,7 @@ void ruleset_write_protect(FILE *stream, const struct config *config, const stru
 					 ruleset_every_service, write_refusal);
 	}
 	ruleset_write_answers(stream, &pairs, marks);
-	write_protect(stream, marks);
+	write_protect(stream, config, marks);
 	write_settle(stream, marks);
 	ruleset_write_backends(stream, config, marks);
 	write_guard(stream, &pairs, marks);

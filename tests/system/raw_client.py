@@ -23,6 +23,7 @@ class Client:
         self.address, self.source = address, source
         self.ports = {"sport": source_port, "dport": port}
         self.isn, self.peer = isn, None
+        self.gateway = None  # its Ethernet address, once it has sent something
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self.raw = socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW)
         self.sniffer = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
@@ -32,13 +33,23 @@ class Client:
         """A segment at ISN + offset that acknowledges what came in order so far."""
         ip = IPv6 if ":" in self.address else IP
         checksum_error = fields.pop("wrong_checksum", False)
-        packet = ip(src=self.source, dst=self.address) / TCP(
+        hops = {"hlim" if ip is IPv6 else "ttl": fields.pop("hops", 64)}
+        packet = ip(src=self.source, dst=self.address, **hops) / TCP(
             flags=flags, seq=(self.isn + offset) % 2**32, ack=self.peer or 0, window=65000,
             **self.ports, **fields) / payload
         if checksum_error:
             packet = ip(bytes(packet))
             packet[TCP].chksum ^= 0x0101
         self.raw.sendto(bytes(packet), (self.address, 0))
+
+    def send_back(self, flags, sequence, offset):
+        """A segment in the server's name, as somebody between us and the gateway would forge it: it
+        goes to the gateway all the same."""
+        ip = IPv6 if ":" in self.address else IP
+        packet = ip(src=self.address, dst=self.source) / TCP(
+            flags=flags, seq=sequence, ack=(self.isn + offset) % 2**32, window=65000,
+            sport=self.ports["dport"], dport=self.ports["sport"])
+        self.sniffer.send(bytes(Ether(dst=self.gateway) / packet))
 
     def receive(self, timeout=3.0):
         """The next segment for us, or None."""
@@ -51,6 +62,7 @@ class Client:
                 return None
             if TCP in frame and frame[TCP].dport == self.ports["sport"] and \
                     frame[TCP].sport == self.ports["dport"]:
+                self.gateway = frame.src
                 return frame[TCP]
         return None
 

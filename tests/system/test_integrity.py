@@ -26,6 +26,10 @@ log = {{ level = "debug"; }};
 """
 
 
+SERVICES = pytest.mark.parametrize("reassemble", ["", "reassemble = true;"],
+                                   ids=["one segment", "reassemble"])
+
+
 @pytest.fixture
 def net(lab):
     return IntegrityNet(lab, CONFIG)
@@ -183,7 +187,93 @@ def test_later_bytes_need_no_daemon(net):
     before = net.daemon.queued_packets()
     net.raw(script)
     assert net.bytes_seen(len(RIGHT) + 1000) == RIGHT + b"0123456789" * 100
-    wait_until(lambda: net.daemon.queued_packets() - before <= 4, what="few packets in the queue")
+    wait_until(lambda: net.daemon.queued_packets() - before <= 8, what="few packets in the queue")
+
+
+# Each makes a segment that the gateway takes for good and that is thrown away behind it.
+DISCARDED = pytest.mark.parametrize("how", [
+    pytest.param("hops=1", id="hop limit"),
+    pytest.param("c.peer = (c.peer - 60000) % 2**32; restore", id="old acknowledgement"),
+    pytest.param("options=[(19, b'x' * 16)]", id="TCP-MD5"),
+])
+
+
+def discarded(how):
+    """A script that sends the right bytes in such a segment."""
+    if how.endswith("restore"):
+        return (f"peer = c.peer\n{how.split(';')[0]}\nc.send('PA', 1, RIGHT)\nc.peer = peer\n")
+    return f"c.send('PA', 1, RIGHT, {how})\n"
+
+
+@FAMILIES
+@SERVICES
+@DISCARDED
+def test_right_bytes_that_the_server_discards_open_nothing(lab, how, reassemble, family):
+    """Until the server has said that it has these bytes no other takes their place, and when they
+    come at last the connection goes on."""
+    net = IntegrityNet(lab, CONFIG.replace(f"integrity = {N};", f"integrity = {N}; {reassemble}"))
+    script = ("c.connect()\n" + discarded(how) + "c.send('PA', 1, WRONG)\nc.send('A', 1, b'xyz')\n"
+              "c.send('PA', N - 2, WRONG[N - 3:])\nc.send('FA', 5)\n"
+              "assert not c.wait('P', 1)\nc.send('PA', 1, RIGHT)" + THANKS)
+    expect_open(net, net.raw(script, family))
+    assert net.daemon.events(event="dropped", reason="payload-conflict")
+    assert net.daemon.wait_event(event="delivered")
+
+
+@FAMILIES
+def test_server_that_never_gets_the_bytes(net, family):
+    """No word of the server in time: both sides are reset."""
+    net.server.nft("""table inet loss { chain in { type filter hook prerouting priority 0;
+        tcp dport 7000 tcp flags & psh == psh drop; }; }""")
+    # Longer than any other test may wait: the time that a server has.
+    script = "c.connect()\nc.send('PA', 1, RIGHT)\nprint('reset' if c.wait('R', 40) else 'silence')"
+    assert net.raw(script, family) == "reset\n"
+    assert net.seen() == "ConnectionResetError", net.daemon.log()
+    assert net.daemon.events(event="reset", reason="server-silent")
+
+
+@FAMILIES
+@SERVICES
+def test_acknowledgement_forged_on_the_client_s_side(lab, reassemble, family):
+    """Who is on the way sees every number, and can speak in the server's name towards the client. The
+    gateway must not take that for the server's word."""
+    net = IntegrityNet(lab, CONFIG.replace(f"integrity = {N};", f"integrity = {N}; {reassemble}"))
+    for kind in ("all", "default", "out0"):
+        net.gateway.sysctl(f"net.ipv4.conf.{kind}.rp_filter", 0)
+    script = ("c.connect()\nc.send('PA', 1, RIGHT, hops=1)\n"
+              "for i in range(3):\n    c.send_back('A', c.peer, 1 + len(RIGHT))\n"
+              "c.send('PA', 1, WRONG)\nassert not c.wait('P', 1)\nc.send('PA', 1, RIGHT)" + THANKS)
+    expect_open(net, net.raw(script, family))
+    assert net.daemon.events(event="dropped", reason="payload-conflict")
+
+
+@FAMILIES
+@SERVICES
+def test_urgent_pointer_into_the_checked_bytes(lab, reassemble, family):
+    """It would take a byte out of the stream: with the bytes, ahead of them, and behind them."""
+    net = IntegrityNet(lab, CONFIG.replace(f"integrity = {N};", f"integrity = {N}; {reassemble}"))
+    script = ("c.connect()\nc.send('UA', 1, urgptr=4)\nc.send('UPA', 1, RIGHT, urgptr=4)\n"
+              "c.send('UPA', 1, RIGHT[:5], urgptr=4)\nc.send('PA', 1, RIGHT, hops=1)\n"
+              "c.send('UPA', 1, RIGHT, urgptr=4)\nassert not c.wait('P', 1)\n"
+              "c.send('PA', 1, RIGHT)" + THANKS)
+    expect_open(net, net.raw(script, family))
+    assert len(net.daemon.events(event="dropped", reason="urgent")) == 4
+
+
+@FAMILIES
+def test_restart_before_the_server_has_the_bytes(net, family):
+    """The new daemon does not know what was checked: whoever speaks next, both sides are reset."""
+    flag = net.lab.folder / "restarted"
+    process = net.raw_process(f"c.connect()\nc.send('PA', 1, RIGHT, hops=1)\nprint('sent', flush=True)\n"
+                              f"import os\nwhile not os.path.exists({str(flag)!r}): time.sleep(0.01)\n"
+                              f"c.send('PA', 1, WRONG)" + DEAD, family)
+    assert process.stdout.readline() == "sent\n"
+    net.daemon.wait_event(event="verified", reason="payload-valid")
+    net.daemon.kill()
+    net.daemon.start()
+    flag.touch()
+    assert process.stdout.readline() == "reset\n"
+    assert net.seen() == "ConnectionResetError", net.daemon.log()
 
 
 @FAMILIES

@@ -139,12 +139,84 @@ static void expect_action(size_t number, enum protect_action_kind kind)
 	ck_assert(tuple_equal(&actions[number].action.tuple, &tuple));
 }
 
-START_TEST(one_segment_needs_no_hold)
+/* All bytes in one segment, with and without reassemble: they go on at once, but the connection is
+ * not verified before the server has them, and until then nothing else takes their place. */
+START_TEST(one_segment)
+{
+	struct segment_plan other = client_plan(TCP_ACK, 1, "Protected PAYLOAD goes here.", NUMBER);
+	struct segment_plan fin = client_plan(TCP_ACK | TCP_FIN, NUMBER, NULL, 0);
+
+	service.reassemble = _i == 0;
+	shake_hands();
+	send_bytes(1, 44, VERDICT_DELIVER, REASON_PAYLOAD_VALID);
+	ck_assert(!decision.modified);
+	ck_assert_uint_eq(protect_held(engine), 0);
+	ck_assert_uint_eq(protect_pending(engine), 1);
+	for (uint32_t offset = 0; offset < NUMBER; offset++) {
+		other.sequence = isn + 1 - offset;
+		judge(&other);
+		expect(VERDICT_DROP, REASON_PAYLOAD_CONFLICT);
+	}
+	judge(&fin);
+	expect(VERDICT_DROP, REASON_PAYLOAD_CONFLICT);
+	/* The same bytes again, in any pieces, and what follows them. */
+	send_bytes(1, 44, VERDICT_PENDING, REASON_CONNECTION_VERIFIED);
+	send_bytes(NUMBER, 3, VERDICT_PENDING, REASON_CONNECTION_VERIFIED);
+	fin.sequence++;
+	judge(&fin);
+	expect(VERDICT_PENDING, REASON_CONNECTION_VERIFIED);
+	reply(TCP_ACK, SERVER_ISN + 1, isn + NUMBER);
+	reply(TCP_ACK, SERVER_ISN + 1, isn);
+	ck_assert_uint_eq(action_count, 0);
+	reply(TCP_ACK, SERVER_ISN + 1, isn + 1 + NUMBER);
+	expect(VERDICT_PASS, REASON_SERVER_REPLY);
+	ck_assert_uint_eq(action_count, 1);
+	expect_action(0, PROTECT_VERIFY);
+	ck_assert_uint_eq(protect_pending(engine), 0);
+	service.reassemble = true;
+}
+END_TEST
+
+/* The client sends again what the server does not have. In the end both learn that it was in vain.
+ */
+START_TEST(one_segment_in_vain)
 {
 	shake_hands();
-	send_bytes(1, sizeof(payload) - 1, VERDICT_VERIFIED, REASON_PAYLOAD_VALID);
+	send_bytes(1, NUMBER, VERDICT_DELIVER, REASON_PAYLOAD_VALID);
+	now += 29000;
+	ck_assert_uint_eq(protect_tick(engine, now), UINT64_MAX);
 	ck_assert_uint_eq(action_count, 0);
-	ck_assert_uint_eq(protect_held(engine), 0);
+	now += 3000;
+	protect_tick(engine, now);
+	ck_assert_uint_eq(action_count, 3);
+	ck_assert_uint_eq(actions[0].plan.sequence, isn + 1);
+	ck_assert_int_eq(actions[2].action.reason, REASON_SERVER_SILENT);
+	ck_assert_uint_eq(protect_pending(engine), 0);
+}
+END_TEST
+
+/* An urgent pointer would take a byte out of what was checked: in the first segment, in one without
+ * payload, before and after the check. Behind the check it is the server's business. */
+START_TEST(urgent_data)
+{
+	struct segment_plan urgent = client_plan(TCP_ACK | TCP_URG, 1, payload, 44);
+
+	service.reassemble = _i == 0;
+	shake_hands();
+	for (int turn = 0; turn < 2; turn++) {
+		for (uint32_t offset = 0; offset <= NUMBER; offset++) {
+			urgent.sequence = isn + offset;
+			urgent.payload_length = offset == 1 ? 44 : 0;
+			judge(&urgent);
+			expect(VERDICT_DROP, REASON_URGENT);
+		}
+		if (turn == 0)
+			send_bytes(1, NUMBER, VERDICT_DELIVER, REASON_PAYLOAD_VALID);
+	}
+	urgent.sequence = isn + 1 + NUMBER;
+	judge(&urgent);
+	expect(VERDICT_PENDING, REASON_CONNECTION_VERIFIED);
+	service.reassemble = true;
 }
 END_TEST
 
@@ -349,8 +421,9 @@ START_TEST(bounded)
 			   i < 2 ? REASON_PAYLOAD_HELD : REASON_HOLD_FULL);
 	}
 	ck_assert_uint_eq(protect_held(engine), 2);
-	/* All in one segment needs no room. */
-	send_bytes(1, NUMBER, VERDICT_VERIFIED, REASON_PAYLOAD_VALID);
+	/* All in one segment needs none of this room. */
+	send_bytes(1, NUMBER, VERDICT_DELIVER, REASON_PAYLOAD_VALID);
+	reply(TCP_ACK, SERVER_ISN + 1, isn + 1 + NUMBER);
 	/* Bytes that never come do not keep the room for ever; both sides are told. */
 	now += 7000;
 	action_count = 0;
@@ -439,7 +512,7 @@ END_TEST
 int main(void)
 {
 	const TTest *const tests[] = {
-		one_segment_needs_no_hold,
+		one_segment_in_vain,
 		quick_segments,
 		waiting_client,
 		silent_server,
@@ -460,5 +533,7 @@ int main(void)
 	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
 		tcase_add_test(tcase, tests[i]);
 	tcase_add_loop_test(tcase, another_number, 0, 8);
+	tcase_add_loop_test(tcase, one_segment, 0, 2);
+	tcase_add_loop_test(tcase, urgent_data, 0, 2);
 	return run_tcase("hold", tcase);
 }

@@ -234,9 +234,20 @@ START_TEST(data_elsewhere_waits)
 	parse(&plan);
 	world.packet.captured--;
 	judge(VERDICT_DROP, REASON_TRUNCATED);
-	judge_plan(plan, VERDICT_VERIFIED, REASON_PAYLOAD_VALID);
+	judge_plan(plan, VERDICT_DELIVER, REASON_PAYLOAD_VALID);
 }
 END_TEST
+
+/* The server's side of the pending connection. */
+static void reply(uint8_t flags, uint32_t sequence, uint32_t acknowledgement)
+{
+	struct segment_plan plan = plan_to(true, flags, sequence, 0);
+
+	plan.tuple = tuple_reverse(&plan.tuple);
+	plan.acknowledgement = acknowledgement;
+	parse(&plan);
+	protect_reply(world.engine, world.table, &world.segment, world.now, &world.decision);
+}
 
 START_TEST(right_payload_opens)
 {
@@ -244,9 +255,12 @@ START_TEST(right_payload_opens)
 	size_t length = _i == 0 ? NUMBER : sizeof(payload) - 1;
 
 	open_pending(isn);
-	judge_plan(plan_to(true, TCP_ACK | TCP_PSH, isn + 1, length), VERDICT_VERIFIED,
+	judge_plan(plan_to(true, TCP_ACK | TCP_PSH, isn + 1, length), VERDICT_DELIVER,
 		   REASON_PAYLOAD_VALID);
 	ck_assert_ptr_eq(world.decision.key, &keys[1]);
+	ck_assert_uint_eq(protect_pending(world.engine), 1);
+	reply(TCP_ACK, 4711, isn + 1 + (uint32_t)length);
+	ck_assert_int_eq(world.decision.verdict, VERDICT_PASS);
 	ck_assert_uint_eq(protect_pending(world.engine), 0);
 	judge_plan(plan_to(true, TCP_ACK, isn + 1, length), VERDICT_PASS,
 		   REASON_CONNECTION_VERIFIED);
