@@ -104,36 +104,29 @@ void kill_connection(struct segment *segment, uint32_t server_expects, enum reas
 	decide(decision, VERDICT_RESET, reason);
 }
 
-/* The SYN of a connection that is known already. Returns true when that settles it. */
-static bool judge_known_syn(const struct connection *connection, const struct segment *segment,
-			    int64_t wall, struct decision *decision)
+/* A copy of a SYN that was authorised. It is judged like the first one, since its key may no longer
+ * be good; but a copy has a later TSval, and the token was made with the first. */
+static bool is_repeated(const struct connection *known, const struct segment *segment)
 {
-	bool integrity = decision->service->integrity > 0;
-	enum reason reason;
+	return known != NULL && known->isn == segment->sequence && known->phase != PHASE_DEAD;
+}
 
-	if (is_dead(connection, segment->sequence)) {
-		decide(decision, VERDICT_CLOSED, REASON_CONNECTION_DEAD);
-		return true;
-	}
-	if (connection->isn != segment->sequence || connection->phase == PHASE_DEAD)
-		return false;
-	/* In integrity mode it must neither open anew without a check nor take the mark away from
-	 * the connection that was checked. */
-	if (connection->phase != PHASE_VERIFIED || integrity) {
-		decide(decision,
-		       connection->phase == PHASE_VERIFIED ? VERDICT_DROP : VERDICT_PENDING,
-		       REASON_SYN_REPEATED);
-		return true;
-	}
-	/* Copies may have another TSval or none: the token was made with that of the first. Its key
-	 * may have been revoked or have expired since then. */
-	reason = service_judge_token(decision->service, &segment->tuple, connection->tsval,
-				     segment->sequence, wall, &decision->key);
-	if (reason == REASON_TOKEN_VALID)
-		decide(decision, VERDICT_VERIFIED, REASON_SYN_REPEATED);
-	else
-		decide(decision, VERDICT_CLOSED, reason);
-	return true;
+/* Whether a key of the service, good now and for this client, made the token. */
+static enum reason judge_token(struct protect *protect, const struct segment *segment,
+			       uint32_t tsval, struct moment now, struct decision *decision)
+{
+	const struct service *service = decision->service;
+	enum reason reason = service_judge_token(service, &segment->tuple, tsval, segment->sequence,
+						 now.wall, &decision->key);
+
+	if (reason != REASON_TOKEN_VALID)
+		return reason;
+	if (guards_replayed(protect->guards, service, &segment->tuple, segment->sequence, tsval,
+			    now.steady, &decision->alarms))
+		return REASON_TOKEN_REPLAYED;
+	if (service->integrity > 0 && (segment->flags & TCP_URG) != 0)
+		return REASON_URGENT;
+	return reason;
 }
 
 /* Remembers an authorised SYN. Returns false when there is no room and the connection cannot do
@@ -183,27 +176,27 @@ static void judge_syn(struct protect *protect, struct segment *segment, struct m
 		decide(decision, VERDICT_CLOSED, REASON_CHECKSUM_WRONG);
 		return;
 	}
-	if (known == NULL || !judge_known_syn(known, segment, now.wall, decision)) {
-		enum reason reason =
-			service_judge_token(service, &segment->tuple, segment->tsval,
-					    segment->sequence, now.wall, &decision->key);
-		if (reason == REASON_TOKEN_VALID &&
-		    guards_replayed(protect->guards, service, &segment->tuple, segment->sequence,
-				    segment->tsval, now.steady, &decision->alarms))
-			reason = REASON_TOKEN_REPLAYED;
-		if (reason == REASON_TOKEN_VALID && integrity && (segment->flags & TCP_URG) != 0)
-			reason = REASON_URGENT;
-		if (reason != REASON_TOKEN_VALID) {
-			decide(decision, VERDICT_CLOSED, reason);
-			return;
-		}
-		if (!remember(protect, known, service, segment, now.steady)) {
-			decide(decision, VERDICT_CLOSED, REASON_TABLE_FULL);
-			return;
-		}
-		decide(decision, integrity ? VERDICT_PENDING : VERDICT_VERIFIED,
-		       REASON_TOKEN_VALID);
+	if (known != NULL && is_dead(known, segment->sequence)) {
+		decide(decision, VERDICT_CLOSED, REASON_CONNECTION_DEAD);
+		return;
 	}
+	bool repeated = is_repeated(known, segment);
+	enum reason reason = judge_token(protect, segment, repeated ? known->tsval : segment->tsval,
+					 now, decision);
+	if (reason != REASON_TOKEN_VALID) {
+		decide(decision, VERDICT_CLOSED, reason);
+		return;
+	}
+	if (!repeated && !remember(protect, known, service, segment, now.steady)) {
+		decide(decision, VERDICT_CLOSED, REASON_TABLE_FULL);
+		return;
+	}
+	decide(decision, integrity ? VERDICT_PENDING : VERDICT_VERIFIED,
+	       repeated ? REASON_SYN_REPEATED : REASON_TOKEN_VALID);
+	/* In integrity mode it must neither open anew without a check nor take the mark away from
+	 * the connection that was checked. */
+	if (repeated && integrity && known->phase == PHASE_VERIFIED)
+		decision->verdict = VERDICT_DROP;
 	/* Nothing may reach the application before the check, so Fast Open data stays behind. */
 	if (decision->verdict == VERDICT_PENDING && segment->payload_length > 0) {
 		segment_strip_payload(segment);

@@ -51,6 +51,29 @@ def test_key_is_revoked_by_a_reload(net):
     assert attempt(net, "secret of alice") == ["open"]
 
 
+@pytest.mark.parametrize("later", [BOB, '{ name = "alice"; secret = "another secret"; }',
+                                   ALICE.replace("}", 'not_after = "2020-01-01T00:00:00Z"; }'),
+                                   ALICE.replace("}", 'source = [ "10.2.0.0/24" ]; }')],
+                         ids=["revoked", "new secret", "expired", "other sources"])
+def test_known_tuple_does_not_outlive_its_key(net, later):
+    """A SYN that was let in before is one of its key, whenever it comes again."""
+    daemon = Reloading(net.lab, net.gateway, config(ALICE)).start()
+    isn = knock_client.token(KNOCKCTL, "secret of alice", "10.2.0.1", 80)
+    script = 'c.send("S")\nanswer = c.receive()\nprint(answer.flags if answer else "silence")\n'
+
+    def send():
+        # Nobody waits for the answer, so the client's kernel resets the connection.
+        return net.other.run([PYTHON, SOURCE / "tests/system/raw_client.py", "10.2.0.1", "10.4.0.2",
+                              80, 40000, f"{isn:08x}"], input=script).stdout.strip()
+
+    assert send() == "SA"
+    assert send() == "SA"
+    assert daemon.wait_event(event="verified", reason="syn-repeated", key="alice")
+    assert daemon.reload(config(later)) is None
+    assert send() == "RA", daemon.log()
+    assert send() == "RA", daemon.log()
+
+
 def test_replay_is_refused_after_a_reload(net):
     net.other.nft("""table inet raw { chain out { type filter hook output priority 0;
                      tcp flags & rst == rst drop; }; }""")

@@ -58,6 +58,10 @@ try:
     for piece in sys.argv[5:]:
         client.sendall(bytes.fromhex(piece))
     print(client.recv(6).decode())
+    # To leave with answers unread would be a reset, which could overtake what was sent.
+    client.shutdown(socket.SHUT_WR)
+    while client.recv(65536):
+        pass
 except OSError as error:
     print(type(error).__name__)
 """
