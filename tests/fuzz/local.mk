@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Fuzz targets. An ordinary build replays their corpora with make check; --enable-fuzzing links them
 # with libFuzzer. A new target fuzz_NAME.c needs a word in FUZZ_TARGETS, its two lines, and a corpus.
-FUZZ_TARGETS = capture config control egress packet protect queue quote reassemble splice state
+FUZZ_TARGETS = capture config control egress hold packet protect queue quote reassemble splice state
 
 fuzz_programs = \
 	tests/fuzz/fuzz-capture \
 	tests/fuzz/fuzz-config \
 	tests/fuzz/fuzz-control \
 	tests/fuzz/fuzz-egress \
+	tests/fuzz/fuzz-hold \
 	tests/fuzz/fuzz-packet \
 	tests/fuzz/fuzz-protect \
 	tests/fuzz/fuzz-queue \
@@ -37,6 +38,8 @@ tests_fuzz_fuzz_control_SOURCES = tests/fuzz/fuzz_control.c
 tests_fuzz_fuzz_control_LDADD = $(FUZZ_LIBS)
 tests_fuzz_fuzz_egress_SOURCES = tests/fuzz/fuzz_egress.c
 tests_fuzz_fuzz_egress_LDADD = $(FUZZ_LIBS)
+tests_fuzz_fuzz_hold_SOURCES = tests/fuzz/fuzz_hold.c
+tests_fuzz_fuzz_hold_LDADD = $(FUZZ_LIBS)
 tests_fuzz_fuzz_packet_SOURCES = tests/fuzz/fuzz_packet.c
 tests_fuzz_fuzz_packet_LDADD = $(FUZZ_LIBS)
 tests_fuzz_fuzz_protect_SOURCES = tests/fuzz/fuzz_protect.c
