@@ -80,7 +80,7 @@ static struct server_habits habits_of(uint32_t number)
 {
 	enum habit habit = number % 2 != 0 ? HABIT_PRESENT : HABIT_ABSENT;
 
-	return (struct server_habits){.mss = (uint16_t)(number + 1),
+	return (struct server_habits){.mss = 1460,
 				      .window_shift = (uint8_t)number,
 				      .window_scale = habit,
 				      .sack_permitted = habit,
@@ -102,10 +102,9 @@ static void *learn(void *argument)
 		found = promise_find(promises, &server);
 		if (found.mss == 0)
 			continue;
-		whole = habits_of(found.mss - 1U);
+		whole = habits_of(found.window_shift);
 		atomic_fetch_add(&known, 1);
-		if (found.window_shift != whole.window_shift ||
-		    found.window_scale != whole.window_scale ||
+		if (found.window_scale != whole.window_scale ||
 		    found.sack_permitted != whole.sack_permitted ||
 		    found.timestamps != whole.timestamps)
 			atomic_fetch_add(&mixed, 1);
