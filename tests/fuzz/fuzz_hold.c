@@ -42,7 +42,7 @@ static struct record {
 	uint32_t acknowledged; /* bytes, by the server */
 	bool there[ROOM];
 	uint8_t first[ROOM];
-} records[CLIENTS];
+} records[CLIENTS + HOLDS];
 
 static struct protect *engine;
 static uint64_t now;
@@ -158,7 +158,7 @@ static void check_actions(void)
 	for (unsigned int i = 0; i < action_count; i++) {
 		unsigned int client = actions[i].tuple.source.port - 40000U;
 
-		MUST(client < CLIENTS);
+		MUST(client < CLIENTS + HOLDS);
 		check_action(&records[client], &actions[i], &plans[i], payloads[i]);
 	}
 	action_count = 0;
@@ -355,6 +355,25 @@ static void step(struct input *input)
 	}
 }
 
+/* All room is there again, for as many as ever. */
+static void check_room(void)
+{
+	for (unsigned int i = 0; i < HOLDS; i++) {
+		struct segment_plan plan = {
+			.tuple = tuple_of(CLIENTS + i), .flags = TCP_SYN, .hop_limit = 64};
+
+		plan.sequence = token_integrity(&key.secret, &plan.tuple.destination, 0,
+						token_payload_hash(&key.secret, stream, NUMBER));
+		give_client(CLIENTS + i, segment_build(&plan, bytes, sizeof(bytes)));
+		plan.flags = TCP_ACK;
+		plan.sequence++;
+		plan.payload = stream;
+		plan.payload_length = 1;
+		give_client(CLIENTS + i, segment_build(&plan, bytes, sizeof(bytes)));
+		MUST(protect_held(engine) == i + 1);
+	}
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const uint8_t hash_key[16] = {1};
@@ -376,6 +395,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	pass_time(LONGEST_TIME);
 	MUST(protect_held(engine) == 0);
 	MUST(heap_in_use() == heap);
+	check_room();
 	protect_free(engine);
 	return 0;
 }
