@@ -6,7 +6,7 @@ import ipaddress
 import math
 import struct
 
-from wire import ACK, RST, SYN
+from wire import ACK, FIN, RST, SYN, URG
 
 TABLE = [int(abs(math.sin(i + 1)) * 2**32) for i in range(64)]
 TURNS = [7, 12, 17, 22] * 4 + [5, 9, 14, 20] * 4 + [4, 11, 16, 23] * 4 + [6, 10, 15, 21] * 4
@@ -107,12 +107,12 @@ class Protect:
             return {"closed"}, segment
         # Sent again: this ISN on this tuple was found right before.
         again = self.pending.get(segment.tuple, (None,))[0] == segment.sequence
-        if self.verified.get(segment.tuple) == segment.sequence and length:
-            return {"drop"}, None  # the check is done: neither once more, nor without one
         again = again or self.verified.get(segment.tuple) == segment.sequence
         secret = self.secret_for(segment, length, secrets)
         if secret is None and not again:
             return {"closed"}, segment
+        if length and segment.flags & URG:
+            return {"closed"}, segment  # it would point at bytes that are yet to be checked
         if length == 0:
             self.verified[segment.tuple] = segment.sequence
             return {"verified"}, segment
@@ -123,17 +123,22 @@ class Protect:
 
     def judge_pending(self, segment):
         isn, length, secret = self.pending[segment.tuple]
+        behind = (segment.sequence - isn - 1) % 2**32
+        if segment.flags & URG and (behind < length or behind >= 2**31):
+            return {"drop"}, None  # it would take a byte out of those that are checked
         if not segment.payload:
+            if segment.flags & (FIN | SYN | RST) == FIN and behind:
+                return {"drop"}, None  # an end behind bytes that nobody has seen
             return {"pending", "drop"} if segment.wrong_checksum else {"pending"}, None
         if segment.wrong_checksum or segment.sequence != (isn + 1) % 2**32:
             return {"drop"}, None
-        if segment.flags & (SYN | RST):
-            return {"drop"}, None  # behind a SYN data begins one further; a RST has none to deliver
+        if segment.flags & (SYN | RST | ACK) != ACK:
+            return {"drop"}, None  # behind a SYN data begins one further; others deliver none
         del self.pending[segment.tuple]
         first = segment.payload[:length]
         if len(first) == length and payload_hash(secret, first) == isn & 0xffff:
             self.verified[segment.tuple] = isn
-            return {"verified"}, segment
+            return {"deliver"}, segment  # verified when the server, who is not here, has it
         self.dead.add((segment.tuple, isn))
         return {"reset"}, None
 
