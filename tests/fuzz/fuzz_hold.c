@@ -163,7 +163,7 @@ static void check_actions(void)
 	}
 	action_count = 0;
 	MUST(protect_held(engine) <= HOLDS);
-	MUST(heap_in_use() <= heap + (size_t)protect_held(engine) * HOLD_MEMORY);
+	MUST(heap_in_use() <= heap + (size_t)protect_pending(engine) * HOLD_MEMORY);
 }
 
 static bool goes_on(const struct decision *decision)
