@@ -3,8 +3,8 @@
 topology.py (Crossroads).
 
 Lost: that start, or that reload, or nothing. libnftables ends the program when memory is short; libconfig 1.5,
-libseccomp, and the C library when it looks users up, go on with a null pointer: then the daemon is lost,
-too, until the service manager starts it anew. Meanwhile all ports are closed.
+libseccomp, and the C library when it looks users up, go on with a null pointer or without a rule: then
+the daemon is lost, too, until the service manager starts it anew. Meanwhile all ports are closed.
 
 KNOCKGW_LONG=1 (scripts/test --long): all of a start, not a sample.
 """
@@ -100,8 +100,9 @@ def start_once(net, daemon, faults, owner, number):
         assert owner != REST, where
         return "was killed"
     assert status in (1, 2), where
-    assert len(error_lines(daemon)) == 1, where
-    return "said why"
+    # libseccomp may leave out a rule, and the filter then forbids to write.
+    assert len(error_lines(daemon)) == 1 or (owner == FRAGILE and error_lines(daemon) == []), where
+    return "said why" if error_lines(daemon) else "ended"
 
 
 def sample(total):
@@ -114,7 +115,7 @@ def sample(total):
 
 @OWNERS
 def test_every_allocation_failing_once_at_start(lab, owner):
-    """A daemon that was killed has left its table. It never ends without a word, and the ports stay
+    """A daemon that was killed has left its table. It does not end without a word, and the ports stay
     closed until one serves again."""
     net = Net(lab)
     faults = Faults(lab)
