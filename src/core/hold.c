@@ -35,6 +35,11 @@ void server_view_update(struct server_view *server, const struct segment *segmen
 	}
 }
 
+uint32_t hold_room(uint32_t required)
+{
+	return required + SPARE_ROOM;
+}
+
 static bool begin(struct hold *hold, const struct segment *segment, uint32_t isn, uint32_t required,
 		  uint32_t room, const struct server_view *server)
 {
@@ -55,7 +60,7 @@ static bool begin(struct hold *hold, const struct segment *segment, uint32_t isn
 bool hold_open(struct hold *hold, const struct segment *segment, uint32_t isn, uint32_t required,
 	       const struct server_view *server)
 {
-	return begin(hold, segment, isn, required, required + SPARE_ROOM, server);
+	return begin(hold, segment, isn, required, hold_room(required), server);
 }
 
 bool hold_open_checked(struct hold *hold, const struct segment *segment, uint32_t isn,

@@ -54,6 +54,9 @@ struct hold {
 	uint64_t due;      /* next acknowledgement or retransmission; UINT64_MAX: none */
 };
 
+/* How many bytes of a stream are taken, when so many are required. */
+uint32_t hold_room(uint32_t required);
+
 /* Starts with the first segment, which is not yet taken in. Returns false when memory is short. */
 bool hold_open(struct hold *hold, const struct segment *segment, uint32_t isn, uint32_t required,
 	       const struct server_view *server);

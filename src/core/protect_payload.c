@@ -219,7 +219,9 @@ static void judge_first(struct protect *protect, struct connection *connection,
 		judge_payload(protect, connection, segment, now, decision);
 		return;
 	}
-	if (!service->reassemble) {
+	/* A blind guess shall not begin the time that the bytes may take. */
+	if (!service->reassemble ||
+	    segment->sequence - (connection->isn + 1) >= hold_room(connection->integrity)) {
 		decide(decision, VERDICT_DROP, REASON_PAYLOAD_OUT_OF_ORDER);
 		return;
 	}

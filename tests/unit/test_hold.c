@@ -253,6 +253,21 @@ START_TEST(quick_segments)
 }
 END_TEST
 
+/* It takes no room, and no time from the client. */
+START_TEST(blind_guess)
+{
+	struct segment_plan wild = client_plan(TCP_ACK, 0x40000000, payload, 20);
+
+	shake_hands();
+	judge(&wild);
+	expect(VERDICT_DROP, REASON_PAYLOAD_OUT_OF_ORDER);
+	ck_assert_uint_eq(protect_held(engine), 0);
+	now += 30000;
+	protect_tick(engine, now);
+	send_bytes(1, sizeof(payload) - 1, VERDICT_DELIVER, REASON_PAYLOAD_VALID);
+}
+END_TEST
+
 /* A client that waits is acknowledged what we have, in numbers that it believes. */
 START_TEST(waiting_client)
 {
@@ -512,20 +527,11 @@ END_TEST
 int main(void)
 {
 	const TTest *const tests[] = {
-		one_segment_in_vain,
-		quick_segments,
-		waiting_client,
-		silent_server,
-		any_order,
-		other_bytes,
-		wrong_bytes_kill,
-		early_end_kills,
-		client_gives_up,
-		server_gives_up,
-		bounded,
-		unknown_connection,
-		nobody_speaks,
-		another_number_afterwards,
+		one_segment_in_vain, blind_guess,      quick_segments,
+		waiting_client,      silent_server,    any_order,
+		other_bytes,         wrong_bytes_kill, early_end_kills,
+		client_gives_up,     server_gives_up,  bounded,
+		unknown_connection,  nobody_speaks,    another_number_afterwards,
 	};
 	TCase *tcase = tcase_create("hold");
 
