@@ -193,7 +193,8 @@ def row_text(side, values, **parts):
             secret = "f:{values['secret']}"; {parts['checked']} }} {parts['more']} );
             {parts['services']}"""
     return f"""user = "daemon"; {roles} {parts['daemon']}
-        queues = {{ first = 40; count = 2; }}; max_flows = 1000;
+        queues = {{ first = 40; count = 2; }};
+        {"max_flows = 1000;" if side == "egress" else ""}
         state_directory = "{values['folder']}/state-{side}";
         control = {{ socket = "{values['folder']}/run-{side}/control.sock"; }};"""
 
