@@ -168,7 +168,7 @@ static char *absolute_path(const char *path)
 
 static int run_daemon(const struct options *options)
 {
-	struct background background;
+	struct background background = {0};
 	struct background *detached = options->foreground ? NULL : &background;
 	char *path = absolute_path(options->config);
 

@@ -29,10 +29,10 @@ static double score(const struct slot_backend *backend, uint16_t slot)
 
 void slots_by_hash(const struct slot_backend *backends, size_t count, uint16_t slots[static SLOTS])
 {
-	for (uint16_t slot = 0; slot < SLOTS; slot++) {
+	for (unsigned int slot = 0; slot < SLOTS; slot++) {
 		double best = 0;
 		for (size_t i = 0; i < count; i++) {
-			double own = score(&backends[i], slot);
+			double own = score(&backends[i], (uint16_t)slot);
 			if (i > 0 && own <= best)
 				continue;
 			best = own;

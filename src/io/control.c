@@ -400,8 +400,11 @@ void control_stop(struct control *control)
 {
 	if (control == NULL)
 		return;
-	while (!TAILQ_EMPTY(&control->clients))
-		client_free(TAILQ_FIRST(&control->clients));
+	for (struct client *next, *client = TAILQ_FIRST(&control->clients); client != NULL;
+	     client = next) {
+		next = TAILQ_NEXT(client, entry);
+		client_free(client);
+	}
 	log_tap(NULL, LOG_LEVEL_ERROR);
 	if (control->listener != NULL)
 		evconnlistener_free(control->listener);
