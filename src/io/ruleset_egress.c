@@ -172,28 +172,29 @@ void ruleset_write_errors(FILE *stream, const char *target)
 		target, target);
 }
 
+static void write_hook(FILE *stream, const struct config *config, bool held, const char *hook,
+		       const char *address, const char *port, const char *target)
+{
+	fprintf(stream, "\tchain %s; policy accept;\n", hook);
+	if (held)
+		ruleset_write_hold(stream, config, address, port);
+	ruleset_write_branch(stream, config, "egress", address, port, target);
+	ruleset_write_errors(stream, "translate_or_pass_0");
+	fputs("\t}\n\n", stream);
+}
+
 /* The two chains that see what leaves for a server and what comes from one. Behind SNAT on the way
  * out, before conntrack on the way in: so the addresses are those of the wire, and conntrack sees
  * the client's numbers only. */
 static void write_hooks(FILE *stream, const struct config *config, bool held, const char *outgoing,
 			const char *incoming)
 {
-	fputs("\tchain egress_out {\n"
-	      "\t\ttype filter hook postrouting priority srcnat + 50; policy accept;\n",
-	      stream);
-	if (held)
-		ruleset_write_hold(stream, config, "daddr", "dport");
-	ruleset_write_branch(stream, config, "egress", "daddr", "dport", outgoing);
-	ruleset_write_errors(stream, "translate_or_pass_0");
-	fputs("\t}\n\n"
-	      "\tchain egress_in {\n"
-	      "\t\ttype filter hook prerouting priority raw; policy accept;\n",
-	      stream);
-	if (held)
-		ruleset_write_hold(stream, config, "saddr", "sport");
-	ruleset_write_branch(stream, config, "egress", "saddr", "sport", incoming);
-	ruleset_write_errors(stream, "translate_or_pass_0");
-	fputs("\t}\n\n", stream);
+	write_hook(stream, config, held,
+		   "egress_out {\n\t\ttype filter hook postrouting priority srcnat + 50", "daddr",
+		   "dport", outgoing);
+	write_hook(stream, config, held,
+		   "egress_in {\n\t\ttype filter hook prerouting priority raw", "saddr", "sport",
+		   incoming);
 }
 
 /* Where some new connections may pass without a daemon, translated ones must be known by their ct

@@ -221,6 +221,7 @@ struct ruleset_keeper *ruleset_keeper_start(struct event_base *base, const struc
 bool ruleset_keeper_update(struct ruleset_keeper *keeper, const struct config *config,
 			   char error[static NFT_ERROR_SIZE])
 {
+	bool other = config != keeper->config;
 	bool updated = keeper->nft == NULL;
 
 	if (!updated) {
@@ -235,8 +236,12 @@ bool ruleset_keeper_update(struct ruleset_keeper *keeper, const struct config *c
 		log_event(LOG_LEVEL_WARNING, "ruleset-lost", "reason=\"%s\" action=install", error);
 		updated = install(keeper, config, error);
 	}
-	if (updated)
+	/* Backends that change do not list all rules each time; what was forgotten may be about
+	 * others. */
+	if (updated && other)
 		look_for_offload(keeper);
+	else if (updated && keeper->others != NULL)
+		others_changed(keeper);
 	return updated;
 }
 

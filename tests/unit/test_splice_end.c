@@ -27,23 +27,35 @@ START_TEST(server_aborts)
 }
 END_TEST
 
+enum { JOINED = 4 };
+
+static void expect_joined_goes_on(void)
+{
+	run_until(both_done, MINUTE);
+	check_streams();
+}
+
+/* And the same tuple can be used again at once. */
+static void expect_reset(void)
+{
+	run(2000);
+	ck_assert_int_eq(world.client.state, PEER_RESET);
+	ck_assert(world.server.state == PEER_RESET || world.server.state == PEER_LISTEN);
+	make_peers(&usual, &usual, false);
+	exchange();
+}
+
 START_TEST(restart)
 {
 	reach(_i);
 	attach_again();
 	new_engine();
-	if (_i == 4) {
-		run_until(both_done, MINUTE);
-		check_streams();
+	if (_i == JOINED) {
+		expect_joined_goes_on();
 		return;
 	}
 	ck_assert_str_eq(state(), "broken");
-	run(2000);
-	ck_assert_int_eq(world.client.state, PEER_RESET);
-	ck_assert(world.server.state == PEER_RESET || world.server.state == PEER_LISTEN);
-	/* The same tuple can be used again at once. */
-	make_peers(&usual, &usual, false);
-	exchange();
+	expect_reset();
 }
 END_TEST
 
@@ -58,18 +70,13 @@ START_TEST(stop)
 		ck_assert_uint_eq(world.emissions[EMIT_TO_SERVER], 0);
 	attach_again();
 	new_engine();
-	if (_i == 4) {
-		run_until(both_done, MINUTE);
-		check_streams();
+	if (_i == JOINED) {
+		expect_joined_goes_on();
 		return;
 	}
 	ck_assert_str_eq(state(), "none");
 	ck_assert_uint_gt(world.reasons[REASON_STOPPED], 0);
-	run(2000);
-	ck_assert_int_eq(world.client.state, PEER_RESET);
-	ck_assert(world.server.state == PEER_RESET || world.server.state == PEER_LISTEN);
-	make_peers(&usual, &usual, false);
-	exchange();
+	expect_reset();
 }
 END_TEST
 
