@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -48,9 +49,19 @@ int control_options_parse(struct control_options *options, int argc, char **argv
 	return -1;
 }
 
+static bool is_other_file(const char *path)
+{
+	struct stat file;
+
+	return stat(path, &file) == 0 && !S_ISSOCK(file.st_mode);
+}
+
 static void complain_of_socket(const char *name, const char *path, int failure)
 {
-	if (failure == ENOENT || failure == ECONNREFUSED)
+	if (failure == ECONNREFUSED && is_other_file(path))
+		complain(name, "%s: not a socket, expected the control.socket of knockgw.conf",
+			 path);
+	else if (failure == ENOENT || failure == ECONNREFUSED)
 		complain(name,
 			 "the daemon is not running: nobody listens on %s; start knockgw, or name "
 			 "another socket with --socket",

@@ -180,7 +180,8 @@ static bool read_end(struct prefix *end, const char *text)
 		end->length = (uint8_t)(8 * family_address_length(end->base.family));
 	else if (!prefix_parse(end, text))
 		return false;
-	return true;
+	/* More than one address may have been meant by that: better ask again. */
+	return !prefix_clear_host_bits(end);
 }
 
 bool kick(const struct config *config, const char *service, const char *const *ends,
@@ -204,7 +205,7 @@ bool kick(const struct config *config, const char *service, const char *const *e
 			continue;
 		snprintf(error, KICK_ERROR_SIZE,
 			 "found \"%.100s\", expected a client or backend: ADDRESS, "
-			 "ADDRESS:PORT or ADDRESS/LENGTH",
+			 "ADDRESS:PORT or ADDRESS/LENGTH, nothing set behind LENGTH bits",
 			 ends[i]);
 		free(order.ends);
 		return false;

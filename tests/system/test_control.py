@@ -287,6 +287,12 @@ def test_mode_alone_opens_nothing(net):
     assert net.daemon.knockctl("status")
 
 
+def test_file_that_is_no_socket(net):
+    other = net.lab.file("ordinary", "")
+    said = net.gateway.run([KNOCKCTL, "status", "--socket", other], check=False)
+    assert said.returncode == 1 and "not a socket, expected the control.socket" in said.stderr
+
+
 def test_stale_socket_is_replaced(net):
     net.daemon.kill()
     assert net.daemon.control.exists()

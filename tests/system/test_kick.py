@@ -202,7 +202,8 @@ def test_what_kick_says(net):
     for arguments, error in (
             (("web",), 'no service is or was named "web"'),
             (("www", "10.2.0.2", "nobody"), 'found "nobody", expected a client or backend'),
-            (("www", "10.2.0.0/33"), 'found "10.2.0.0/33"'), (("www", "10.2.0.2:0"), "expected")):
+            (("www", "10.2.0.0/33"), 'found "10.2.0.0/33"'),
+            (("www", "10.2.0.2/24"), 'found "10.2.0.2/24"'), (("www", "10.2.0.2:0"), "expected")):
         said = daemon.knockctl("kick", *arguments, check=False)
         assert said.returncode == 1 and said.stdout == "" and error in said.stderr
     assert daemon.knockctl("kick", check=False).returncode == 2
