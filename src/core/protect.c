@@ -74,7 +74,8 @@ void set_phase(struct protect *protect, struct connection *connection, enum conn
 	if (phase == PHASE_PENDING)
 		protect->pending++;
 	connection->phase = (uint8_t)phase;
-	if (connection->dead_count > 0 && timeout < DEAD_TIMEOUT)
+	/* One that is pending ends in time, and then is kept for as long: give_up(). */
+	if (connection->dead_count > 0 && phase != PHASE_PENDING && timeout < DEAD_TIMEOUT)
 		timeout = DEAD_TIMEOUT;
 	table_touch(protect->connections, connection, now, timeout);
 }
@@ -150,6 +151,7 @@ static bool remember(struct protect *protect, struct connection *known,
 		known->tsval = connection.tsval;
 		known->integrity = connection.integrity;
 		known->established = false;
+		known->server = connection.server;
 		return true;
 	}
 	if (table_insert(protect->connections, &segment->tuple, &connection, now, timeout) == NULL)

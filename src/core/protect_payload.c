@@ -36,12 +36,15 @@ void give_up(struct protect *protect, const struct tuple *tuple, struct connecti
 	uint32_t expects = hold != NULL ? hold_server_expects(hold) : connection->isn + 1;
 
 	release_hold(protect, connection);
+	connection->phase = PHASE_DEAD;
+	if (connection->established)
+		bury(connection);
+	/* What is dead stays dead; and an RST to a server on this host comes by here once more. */
+	if (connection->dead_count > 0)
+		table_insert(protect->connections, tuple, connection, now, DEAD_TIMEOUT);
 	/* A handshake that was never completed ends by itself. */
 	if (!connection->established)
 		return;
-	/* The SYN stays dead; and an RST to a server on this host comes by here once more. */
-	bury(connection);
-	table_insert(protect->connections, tuple, connection, now, DEAD_TIMEOUT);
 	send_reset(protect, PROTECT_TO_SERVER, reason, tuple, expects);
 	send_reset(protect, PROTECT_TO_CLIENT, reason, tuple, connection->acknowledgement);
 	act(protect, PROTECT_FORGET, reason, tuple, NULL);

@@ -2,10 +2,14 @@
 /* The engines as a filter, for the model beside this file: orders on standard input, one a line,
  * and for each packet a line that says what the engine did with it.
  *
- *   service N ADDRESS PORT SECRET…   destination ADDRESS LENGTH PORT SECRET   (hex; then "begin")
+ *   service N ADDRESS PORT SECRET…   pieces N ADDRESS PORT SECRET…   (hex; pieces: may come in
+ * several) destination ADDRESS LENGTH PORT SECRET   (then "begin")
  *   protect|client|server|from-wire|to-wire MILLISECONDS PACKET
+ *   from-client|from-server MILLISECONDS PACKET   tick MILLISECONDS
  *
- * Answers: "VERDICT PEER-SEQUENCE PACKET", or "not-asked". */
+ * Answers: "VERDICT PEER-SEQUENCE PACKET", or "not-asked"; to the last three before that what the
+ * engine wants done, "to-client PACKET", "to-server PACKET", "verify" or "forget", and to a tick
+ * "done". */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,9 +17,11 @@
 #include "core/destination.h"
 #include "core/egress.h"
 #include "core/flow.h"
+#include "core/protect.h"
 #include "core/replay.h"
 
-enum { ROWS = 16, KEYS = 4, FLOWS = 256, PACKET_SIZE = 4096, WORDS = 8 };
+enum { ROWS = 16, KEYS = 4, FLOWS = 256, HOLDS = 64, PACKET_SIZE = 16384, WORDS = 8 };
+enum { PENDING_TIMEOUT = 20 }; /* seconds, known to stream_model.py */
 
 static struct service services[ROWS];
 static struct service_row service_rows[ROWS];
@@ -28,6 +34,7 @@ static size_t destination_count;
 
 static struct replay *replay;
 static struct egress *egress;
+static struct protect *protect;
 static struct service_table *service_table;
 static struct destination_table *destination_table;
 
@@ -73,6 +80,8 @@ static void add_service(char **words, size_t count)
 
 	if (service_count == ROWS || count < 5)
 		give_up("bad service", words[0]);
+	service->reassemble = strcmp(words[0], "pieces") == 0;
+	service->pending_timeout = service->reassemble ? PENDING_TIMEOUT : 0;
 	service->integrity = (uint16_t)atoi(words[1]);
 	service->keys = keys[service_count];
 	service->key_count = count - 4;
@@ -95,8 +104,33 @@ static void add_destination(char **words, size_t count)
 	row->destination = &destinations[destination_count++];
 }
 
+static void print_bytes(const uint8_t *bytes, size_t length)
+{
+	for (size_t i = 0; i < length; i++)
+		printf("%02x", bytes[i]);
+	printf("\n");
+}
+
+static void print_action(void *context, const struct protect_action *action)
+{
+	static const char *const words[] = {
+		[PROTECT_TO_CLIENT] = "to-client ",
+		[PROTECT_TO_SERVER] = "to-server ",
+		[PROTECT_VERIFY] = "verify",
+		[PROTECT_FORGET] = "forget",
+	};
+	static uint8_t bytes[PACKET_SIZE];
+
+	(void)context;
+	printf("%s", words[action->kind]);
+	print_bytes(bytes,
+		    action->plan != NULL ? segment_build(action->plan, bytes, sizeof(bytes)) : 0);
+}
+
 static void begin(void)
 {
+	static const struct protect_options options = {
+		.capacity = FLOWS, .holds = HOLDS, .output = {.act = print_action}};
 	static const uint8_t hash_key[16] = {7};
 	const struct table_layout layout = flow_table_layout(FLOWS);
 	void *memory = aligned_alloc(4096, (table_size(&layout) + 4095) / 4096 * 4096);
@@ -104,6 +138,7 @@ static void begin(void)
 	service_table = service_table_new(service_rows, service_count);
 	destination_table = destination_table_new(destination_rows, destination_count);
 	replay = replay_new(service_table, FLOWS);
+	protect = protect_new(&options, hash_key, 0);
 	egress = egress_new(table_init(memory, &layout, hash_key, 0));
 }
 
@@ -117,9 +152,7 @@ static void print_answer(const struct decision *decision, const struct packet *p
 	};
 
 	printf("%s %08x ", words[decision->verdict], decision->peer_sequence);
-	for (size_t i = 0; i < packet->length; i++)
-		printf("%02x", packet->bytes[i]);
-	printf("\n");
+	print_bytes(packet->bytes, packet->length);
 }
 
 static void judge_error(const char *order, struct packet *packet)
@@ -155,11 +188,22 @@ static void judge(const char *order, uint64_t now, const char *hex)
 		egress_from_client(egress, destination_table, &segment, now, &decision);
 	} else if (strcmp(order, "server") == 0) {
 		egress_from_server(egress, destination_table, &segment, now, &decision);
+	} else if (strcmp(order, "from-client") == 0) {
+		protect_judge(protect, service_table, &segment, (struct moment){.steady = now},
+			      &decision);
+	} else if (strcmp(order, "from-server") == 0) {
+		protect_reply(protect, service_table, &segment, now, &decision);
 	} else if (!replay_segment(replay, &segment, (struct moment){.steady = now}, &decision)) {
 		puts("not-asked");
 		return;
 	}
 	print_answer(&decision, &packet);
+}
+
+static void pass_time(uint64_t now)
+{
+	protect_tick(protect, now);
+	puts("done");
 }
 
 static void obey(char *line)
@@ -173,12 +217,14 @@ static void obey(char *line)
 		count++;
 	if (count == 0)
 		give_up("empty line", "");
-	if (strcmp(words[0], "service") == 0)
+	if (strcmp(words[0], "service") == 0 || strcmp(words[0], "pieces") == 0)
 		add_service(words, count);
 	else if (strcmp(words[0], "destination") == 0)
 		add_destination(words, count);
 	else if (strcmp(words[0], "begin") == 0)
 		begin();
+	else if (count == 2 && protect != NULL && strcmp(words[0], "tick") == 0)
+		pass_time(strtoull(words[1], NULL, 10));
 	else if (count == 3 && replay != NULL)
 		judge(words[0], strtoull(words[1], NULL, 10), words[2]);
 	else
@@ -190,6 +236,8 @@ int main(void)
 	char *line = NULL;
 	size_t room = 0;
 
+	/* Who asks may wait for each answer. */
+	setvbuf(stdout, NULL, _IOLBF, 0);
 	while (getline(&line, &room, stdin) > 0)
 		obey(line);
 	free(line);

@@ -101,6 +101,24 @@ class Segment:
         return header + source.packed + destination.packed + extension + tcp
 
 
+def parse(packet):
+    """The segment in an IP packet without IP options and extension headers, whole and with right
+    checksums."""
+    version = packet[0] >> 4
+    size, ends = (20, packet[12:20]) if version == 4 else (40, packet[8:40])
+    half = len(ends) // 2
+    tcp = packet[size:]
+    ports_and_numbers = struct.unpack("!HHII", tcp[:12])
+    length, flags, window, _, urgent = struct.unpack("!BBHHH", tcp[12:20])
+    length = (length >> 4) * 4
+    segment = Segment(*(str(ipaddress.ip_address(end)) for end in (ends[:half], ends[half:])),
+                      *ports_and_numbers, flags, window, urgent, tcp[20:length], tcp[length:])
+    assert segment.tcp() == tcp, "a wrong checksum"
+    if version == 4:
+        assert ones_sum(packet[:20]) == 0xffff, "a wrong checksum"
+    return segment
+
+
 def icmp_error(source, destination, quoted):
     """Fragmentation needed, or packet too big, about the quoted bytes."""
     source, destination = ipaddress.ip_address(source), ipaddress.ip_address(destination)

@@ -329,6 +329,29 @@ START_TEST(dead_stays_dead)
 }
 END_TEST
 
+/* Nor does a connection in between that its client gives up, and that is forgotten sooner. */
+START_TEST(dead_stays_dead_behind_others)
+{
+	uint32_t isn = integrity_isn(&keys[0]);
+	struct segment_plan other = plan_to(true, TCP_SYN, 0, 0);
+
+	other.options.tsval = 1000;
+	other.sequence = token_integrity(&keys[0].secret, &other.tuple.destination, 1000, 0x1234);
+	judge_plan(other, VERDICT_PENDING, REASON_TOKEN_VALID);
+	judge_plan(plan_to(true, TCP_ACK, other.sequence + 1, NUMBER), VERDICT_RESET,
+		   REASON_PAYLOAD_WRONG);
+	judge_plan(plan_to(true, TCP_SYN, isn, 0), VERDICT_PENDING, REASON_TOKEN_VALID);
+	judge_plan(plan_to(true, TCP_ACK, isn + 1, NUMBER), VERDICT_DELIVER, REASON_PAYLOAD_VALID);
+	judge_plan(plan_to(true, TCP_RST, isn + 1 + NUMBER, 0), VERDICT_PENDING,
+		   REASON_PENDING_EMPTY);
+	world.now += 31 * SECOND;
+	protect_tick(world.engine, world.now);
+	ck_assert_uint_eq(protect_pending(world.engine), 0);
+	judge_plan(other, VERDICT_CLOSED, REASON_CONNECTION_DEAD);
+	judge_plan(plan_to(true, TCP_SYN, isn, 0), VERDICT_PENDING, REASON_TOKEN_VALID);
+}
+END_TEST
+
 START_TEST(fast_open_data_stays_behind)
 {
 	uint32_t isn = integrity_isn(&keys[0]);
@@ -378,6 +401,7 @@ int main(void)
 	tcase_add_loop_test(tcase, right_payload_opens, 0, 2);
 	tcase_add_loop_test(tcase, wrong_payload_kills, 0, NUMBER * 8 + 1);
 	tcase_add_test(tcase, dead_stays_dead);
+	tcase_add_test(tcase, dead_stays_dead_behind_others);
 	tcase_add_test(tcase, fast_open_data_stays_behind);
 	tcase_add_test(tcase, full_table_opens_nothing_unchecked);
 	return run_tcase("protect", tcase);
