@@ -152,7 +152,8 @@ void segment_blank_timestamps(struct segment *segment);
 bool segment_insert_timestamp(struct segment *segment, uint32_t tsval, uint8_t *room, size_t size);
 
 /* Cuts the payload off: IP length, IPv4 header checksum and TCP checksum follow (a TCP checksum
- * that is not ready gets the new pseudo header). The packet then ends behind the TCP header. */
+ * that is not ready gets the new pseudo header). The packet then ends behind the TCP header. A FIN
+ * goes, too: it stood behind the payload, and would now stand in its place. */
 void segment_strip_payload(struct segment *segment);
 
 /* Computes the whole TCP checksum and says that it is ready. Needs the whole packet captured. */

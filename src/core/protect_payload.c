@@ -112,7 +112,7 @@ static void hold_back(struct hold *hold, struct segment *segment, struct decisio
 	bool news = segment->acknowledgement != hold->passed_acknowledgement;
 
 	decide(decision, VERDICT_DROP, REASON_PAYLOAD_HELD);
-	if (!news || (segment->flags & TCP_FIN) != 0)
+	if (!news)
 		return;
 	hold->passed_acknowledgement = segment->acknowledgement;
 	segment_strip_payload(segment);

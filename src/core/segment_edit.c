@@ -194,6 +194,8 @@ void segment_strip_payload(struct segment *segment)
 	uint32_t before = transport_length(packet);
 
 	set_packet_length(packet, segment->payload);
+	tcp_header(segment)[13] &= (uint8_t)~TCP_FIN;
+	segment->flags &= (uint8_t)~TCP_FIN;
 	segment->payload_length = 0;
 	if (packet->checksum_ready) {
 		segment_complete_checksum(segment);

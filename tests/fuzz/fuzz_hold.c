@@ -127,6 +127,17 @@ static void check_bytes(const struct record *record, uint32_t limit, uint32_t se
 	MUST((int32_t)offset >= 0);
 }
 
+/* Nor may an end take the place of one of them. */
+static void check_end(const struct record *record, const struct segment *segment)
+{
+	uint32_t end = segment->sequence + (uint32_t)segment->payload_length - (record->isn + 1);
+	uint8_t flags = segment->flags & (TCP_FIN | TCP_SYN | TCP_RST | TCP_ACK);
+	bool held = memchr(record->there, true, sizeof(record->there)) != NULL;
+
+	if (flags == (TCP_FIN | TCP_ACK) && record->known && held && !record->open)
+		MUST((int32_t)end >= NUMBER);
+}
+
 static void check_action(struct record *record, const struct protect_action *action,
 			 const struct segment_plan *plan, const uint8_t *data)
 {
@@ -225,9 +236,11 @@ static void give_client(unsigned int client, size_t length)
 		MUST(!goes_on(&decision) || segment.payload_length == 0);
 	} else {
 		note_segment(record, &was, &decision);
-		if (goes_on(&decision))
+		if (goes_on(&decision)) {
 			check_bytes(record, NUMBER, segment.sequence,
 				    packet.bytes + segment.payload, segment.payload_length);
+			check_end(record, &segment);
+		}
 	}
 	check_actions();
 }

@@ -368,6 +368,24 @@ START_TEST(other_bytes)
 }
 END_TEST
 
+/* An end in the middle of bytes that came before it: it goes nowhere. */
+START_TEST(end_among_held_bytes)
+{
+	struct segment_plan first = client_plan(TCP_ACK | TCP_FIN, 1, payload, 10);
+
+	shake_hands();
+	send_bytes(11, NUMBER - 10, VERDICT_PENDING, REASON_PAYLOAD_HELD);
+	judge(&first);
+	expect(VERDICT_DELIVER, REASON_PAYLOAD_VALID);
+	ck_assert_uint_eq(segment.payload_length, 0);
+	ck_assert_int_eq(segment.flags, TCP_ACK);
+	ck_assert(segment_checksum_valid(&segment));
+	ck_assert_uint_eq(action_count, 1);
+	ck_assert_uint_eq(actions[0].plan.payload_length, NUMBER);
+	ck_assert_int_eq(actions[0].plan.flags & TCP_FIN, 0);
+}
+END_TEST
+
 START_TEST(wrong_bytes_kill)
 {
 	struct segment_plan wrong = client_plan(TCP_ACK, 11, "other bytes than announced", 26);
@@ -527,11 +545,12 @@ END_TEST
 int main(void)
 {
 	const TTest *const tests[] = {
-		one_segment_in_vain, blind_guess,      quick_segments,
-		waiting_client,      silent_server,    any_order,
-		other_bytes,         wrong_bytes_kill, early_end_kills,
-		client_gives_up,     server_gives_up,  bounded,
-		unknown_connection,  nobody_speaks,    another_number_afterwards,
+		one_segment_in_vain,  blind_guess,      quick_segments,
+		waiting_client,       silent_server,    any_order,
+		other_bytes,          wrong_bytes_kill, early_end_kills,
+		client_gives_up,      server_gives_up,  bounded,
+		unknown_connection,   nobody_speaks,    another_number_afterwards,
+		end_among_held_bytes,
 	};
 	TCase *tcase = tcase_create("hold");
 

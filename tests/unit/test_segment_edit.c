@@ -249,9 +249,13 @@ START_TEST(strip_payload)
 
 	for (unsigned int round = 0; round < ROUNDS / 10; round++) {
 		make(&edited, make_families[_i], make_random() % 4000);
+		uint8_t *flags = edited.made.bytes + edited.made.transport + 13;
+		uint8_t before = *flags;
 		segment_strip_payload(&edited.segment);
 		assert_ip_right(&edited, edited.made.transport + 20 + OPTIONS);
 		ck_assert_uint_eq(edited.segment.payload_length, 0);
+		ck_assert_uint_eq(*flags, (uint8_t)(before & ~TCP_FIN));
+		ck_assert_uint_eq(edited.segment.flags, *flags);
 		ck_assert_uint_eq(checksum_field(&edited), plain_tcp_checksum(&edited.made));
 	}
 }
