@@ -257,7 +257,8 @@ static void give_server(unsigned int client, size_t length)
 	if ((segment.flags & TCP_ACK) != 0 && record->known) {
 		uint32_t offset = segment.acknowledgement - (record->isn + 1);
 
-		if (offset < ROOM && offset > record->acknowledged)
+		/* Also of what followed the held bytes, which it got from the client itself. */
+		if ((int32_t)(offset - record->acknowledged) > 0)
 			record->acknowledged = offset;
 	}
 	bool reset = (segment.flags & TCP_RST) != 0;
