@@ -20,6 +20,9 @@ void server_view_update(struct server_view *server, const struct segment *segmen
 	uint32_t next = segment->sequence + segment_sequence_length(segment);
 	struct tcp_option option;
 
+	/* No client takes it. */
+	if ((segment->flags & TCP_ACK) == 0)
+		return;
 	if (handshake) {
 		*server = (struct server_view){.next = next};
 		if (tcp_option_find(segment, TCP_OPTION_MSS, &option) && option.length == 4)
