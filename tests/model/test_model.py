@@ -1,38 +1,23 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Random segments before the engines and before a model of them that was written from the design
 alone. Any difference fails, with the seed that shows it.
-
-KNOCKGW_MODEL_SEQUENCES says how many sequences of each kind are tried.
 """
 import ipaddress
-import os
-import pathlib
 import random
 import struct
-import subprocess
 
 import pytest
 
 import knock_model
+from engine import CHUNKS, SEQUENCES, SOURCE, run_engine
 from knock_model import Egress, Protect, payload_hash, token
 from wire import ACK, FIN, PSH, RST, SYN, URG, Segment, icmp_error
 
-SOURCE = pathlib.Path(__file__).resolve().parents[2]
-BUILD = pathlib.Path(os.environ.get("KNOCKGW_BUILDDIR", SOURCE / "build" / "gcc"))
-SEQUENCES = int(os.environ.get("KNOCKGW_MODEL_SEQUENCES", "240"))
-CHUNKS = 8
 LENGTH = 50  # segments in a sequence
 
 ADDRESSES = {4: ("198.51.100.7", "192.0.2.80"), 6: ("2001:db8::7", "2001:db8:1::80")}
 FLAGS = [ACK, ACK, ACK | PSH, ACK | FIN, FIN, RST, RST | ACK, SYN | ACK, SYN | FIN, 0, FIN | PSH | URG,
          SYN | RST, SYN | FIN | ACK, ACK | URG, 255]
-
-
-def run_engine(lines):
-    said = subprocess.run([BUILD / "tests/model/driver"], input="\n".join(lines) + "\n", text=True,
-                          capture_output=True, check=False)
-    assert said.returncode == 0, said.stderr
-    return said.stdout.splitlines()
 
 
 def noise(r, size):
