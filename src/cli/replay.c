@@ -167,7 +167,7 @@ int replay_main(int argc, char **argv)
 
 	if (status != STATUS_FINE)
 		return status < 0 ? STATUS_FINE : status;
-	struct config *config = config_load(session.config, &diagnostics);
+	struct config *config = config_load_offline(session.config, &diagnostics);
 	diagnostics_print(&diagnostics, stderr);
 	diagnostics_free(&diagnostics);
 	if (config == NULL)

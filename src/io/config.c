@@ -354,16 +354,28 @@ static void read_file(struct reader *reader)
 	secret_memory_free(text, size);
 }
 
-struct config *config_load(const char *path, struct diagnostics *diagnostics)
+static struct config *load(const char *path, bool offline, struct diagnostics *diagnostics)
 {
 	struct reader reader;
 	size_t errors = diagnostics->errors;
-	if (reader_open(&reader, path, diagnostics))
+	if (reader_open(&reader, path, diagnostics)) {
+		reader.offline = offline;
 		read_file(&reader);
+	}
 	diagnostics_sort(diagnostics);
 	reader_close(&reader);
 	if (diagnostics->errors == errors)
 		return reader.config;
 	config_free(reader.config);
 	return NULL;
+}
+
+struct config *config_load(const char *path, struct diagnostics *diagnostics)
+{
+	return load(path, false, diagnostics);
+}
+
+struct config *config_load_offline(const char *path, struct diagnostics *diagnostics)
+{
+	return load(path, true, diagnostics);
 }

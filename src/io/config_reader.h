@@ -45,7 +45,8 @@ struct reader {
 	struct places protected_places; /* of all services */
 	struct places egress_places;    /* of all egress destinations */
 	bool lock_told;
-	gid_t group; /* that may read secrets besides the owner; (gid_t)-1: none */
+	bool offline; /* nothing will be protected with it */
+	gid_t group;  /* that may read secrets besides the owner; (gid_t)-1: none */
 };
 
 /* One key of a group. */

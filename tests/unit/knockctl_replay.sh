@@ -35,4 +35,37 @@ expect '{ name = "a"; secret = "secret"; source = "203.0.113.0/24"; }' '' '"a" k
 expect '{ name = "a"; secret = "secret"; source = "192.0.2.0/24"; }' '' \
     '"a" token-valid;"a" token-valid;'
 expect '"other"' '' 'null token-wrong;null token-wrong;'
+
+# Each capture with a configuration of its own, from its row of the manifest.
+rows=0
+tail -n +2 "$captures/manifest.tsv" >"$folder/rows"
+# Two tabs in a row are an empty field.
+while IFS='|' read -r file _ mode n secret address port _ connections opened pending syn data _; do
+    integrity=
+    [ "$mode" = auth ] || integrity="integrity = $n;"
+    printf 'services = ( { name = "x"; address = "%s"; port = %s; secret = "h:%s"; %s } );\n' \
+        "$address" "$port" "$secret" "$integrity" >"$folder/conf"
+    found=$("${KNOCKCTL:?}" replay --config "$folder/conf" --summary "$captures/$file" 2>/dev/null |
+        tr -d ' {}"' | sed 's/[a-z_]*://g')
+    rows=$((rows + 1))
+    if [ "$found" != "$connections,$opened,$pending,$syn,$data" ]; then
+        echo "FAIL: $file: expected $connections,$opened,$pending,$syn,$data, found $found" >&2
+        failed=1
+    fi
+done <<EOF_ROWS
+$(tr '\t' '|' <"$folder/rows")
+EOF_ROWS
+if [ "$rows" -ne 98 ]; then
+    echo "FAIL: expected 98 captures, found $rows" >&2
+    failed=1
+fi
+# No daemon takes an empty secret, in whatever notation.
+for empty in '' h: r:0:; do
+    printf 'services = ( { name = "x"; address = "192.0.2.1"; port = 1; secret = "%s"; } );\n' \
+        "$empty" >"$folder/conf"
+    if "${KNOCKGW:?}" --check --config "$folder/conf" >/dev/null 2>&1; then
+        echo "FAIL: knockgw takes the empty secret '$empty'" >&2
+        failed=1
+    fi
+done
 exit $failed
