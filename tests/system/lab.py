@@ -137,12 +137,21 @@ class Lab(contextlib.ExitStack):
         super().__enter__()
         self.namespaces = []
         self.processes = []
+        self.daemons = []
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="knockgw-lab-"))
         self.folder.chmod(0o755)
         self.callback(shutil.rmtree, self.folder, ignore_errors=True)
         self.callback(self._remove_namespaces)
+        self.callback(self._read_sanitizers)
         self.callback(self._stop_processes)
         return self
+
+    def _read_sanitizers(self):
+        """What they found in a daemon, at its end at the latest, fails the test, whatever it was about."""
+        for daemon in self.daemons:
+            if daemon.log_path.exists():
+                text = daemon.log_path.read_text(encoding="utf-8", errors="replace")
+                assert not re.search(r"(ERROR|WARNING): \w+Sanitizer|: runtime error: ", text), text
 
     def _stop_processes(self):
         for process in self.processes:
@@ -282,6 +291,7 @@ class Daemon:
         self.log_path = self.config.with_suffix(".log")
         self.environment = {}
         self.process = None
+        lab.daemons.append(self)
 
     def start(self, wait=True):
         with open(self.log_path, "a", encoding="utf-8") as log:
