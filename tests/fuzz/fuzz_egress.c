@@ -10,7 +10,7 @@
 #include "core/token.h"
 #include "fuzz.h"
 
-enum { CAPACITY = 4, TUPLES = 6, STEPS_MAX = 200, ROOM = 4096 };
+enum { CAPACITY = 4, TUPLES = 6, STEPS_MAX = 200, ROOM = 4096, SYNS_MAX = 64 };
 
 static struct key key = {.name = "1"};
 static struct destination destination = {.name = "fuzz", .key = &key};
@@ -18,6 +18,12 @@ static struct destination_table *destinations;
 static _Alignas(4096) uint8_t memory[1 << 16];
 static struct table *flows;
 static struct egress *engine;
+/* What was added to the ISNs of a tuple, as its SYNs showed; the engine's own word does not count.
+ */
+static struct record {
+	uint32_t deltas[SYNS_MAX];
+	unsigned int count;
+} records[TUPLES];
 static uint64_t now;
 static uint8_t bytes[ROOM];
 static uint8_t before[ROOM];
@@ -113,9 +119,23 @@ static void must_be_same_but(const struct packet *packet, size_t field, size_t l
 		MUST(packet->bytes[i] == before[i] || i - checksum < 2 || i - field < length);
 }
 
-static void check_syn(const struct tuple *tuple, const struct segment *segment)
+static bool is_known(const struct record *record, uint32_t delta)
+{
+	for (unsigned int i = 0; i < record->count; i++)
+		if (record->deltas[i] == delta)
+			return true;
+	return record->count == SYNS_MAX;
+}
+
+static void check_syn(const struct tuple *tuple, const struct segment *was,
+		      const struct segment *segment)
 {
 	const struct flow *flow = table_find(flows, tuple);
+	struct record *record = &records[tuple->source.port - 40000];
+	uint32_t delta = segment->sequence - was->sequence;
+
+	if (!is_known(record, delta))
+		record->deltas[record->count++] = delta;
 
 	MUST(flow != NULL);
 	const struct flow_syn *syn =
@@ -169,8 +189,10 @@ static void check_from_client(const struct tuple *tuple, const struct segment *w
 	const struct packet *packet = segment->packet;
 
 	if (segment_is_initial_syn(was)) {
-		check_syn(tuple, segment);
+		check_syn(tuple, was, segment);
 	} else {
+		MUST(is_known(&records[tuple->source.port - 40000],
+			      segment->sequence - was->sequence));
 		const struct flow *flow = table_find(flows, tuple);
 		MUST(flow != NULL && segment->sequence == was->sequence + flow->syn.delta);
 		must_be_same_but(packet, packet->transport + 4, 4);
@@ -192,6 +214,7 @@ static void check_from_server(const struct tuple *tuple, const struct segment *w
 	const struct flow *flow = table_find(flows, &back);
 
 	MUST(used == delta || used == next_delta);
+	MUST(is_known(&records[tuple->destination.port - 40000], used));
 	while (tcp_option_next(&iterator, &option)) {
 		size_t edges = option.kind == TCP_OPTION_SACK ? (option.length - 2U) / 4 : 0;
 		for (size_t i = 0; i < edges; i++) {
@@ -278,6 +301,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		make_world();
 	MUST(table_size(&layout) <= sizeof(memory));
 	now = 1000;
+	memset(records, 0, sizeof(records));
 	flows = table_init(memory, &layout, hash_key, now);
 	engine = egress_new(flows);
 	size_t heap = heap_in_use();

@@ -19,6 +19,7 @@ enum {
 	STEPS_MAX = 200,
 	ROOM = 2048,
 	HELD_MAX = 16,
+	NUMBERS = 32,
 };
 
 /* What a server's side has seen of a tuple. */
@@ -27,6 +28,20 @@ struct wire {
 	bool open;  /* its first bytes were right, or its token needs none */
 	uint32_t token;
 };
+
+/* Initial numbers of a tuple, as they were seen outside: the engine's own word for what lies
+ * between them does not count. */
+struct numbers {
+	uint32_t list[NUMBERS];
+	unsigned int count;
+};
+
+static struct seen {
+	struct numbers client; /* of clients' SYNs */
+	struct numbers wire;   /* of SYNs that left for the server */
+	struct numbers ours;   /* of SYN+ACKs that a client got */
+	struct numbers server; /* of SYN+ACKs that the server sent */
+} seen[TUPLES];
 
 static struct key keys[2];
 static struct destination variants[] = {
@@ -75,6 +90,32 @@ static struct wire *wire_of(const struct tuple *tuple)
 	return &wires[tuple->source.port - 40000];
 }
 
+static struct seen *seen_of(const struct tuple *tuple)
+{
+	return &seen[tuple->source.port - 40000];
+}
+
+static void note(struct numbers *numbers, uint32_t number)
+{
+	for (unsigned int i = 0; i < numbers->count; i++)
+		if (numbers->list[i] == number)
+			return;
+	if (numbers->count < NUMBERS)
+		numbers->list[numbers->count++] = number;
+}
+
+/* Whether it is what lies between a pair of them. */
+static bool is_between(const struct numbers *from, const struct numbers *to, uint32_t delta)
+{
+	if (from->count == NUMBERS || to->count == NUMBERS)
+		return true;
+	for (unsigned int i = 0; i < from->count; i++)
+		for (unsigned int j = 0; j < to->count; j++)
+			if (to->list[j] - from->list[i] == delta)
+				return true;
+	return false;
+}
+
 static bool is_token(const struct segment *syn, bool integrity)
 {
 	for (unsigned int i = 0; i < 2; i++) {
@@ -111,6 +152,7 @@ static void server_hears(const struct segment *segment)
 	struct wire *wire = wire_of(&segment->tuple);
 
 	if (segment_is_initial_syn(segment)) {
+		note(&seen_of(&segment->tuple)->wire, segment->sequence);
 		bool plain = is_token(segment, false);
 		MUST(is_token(segment, true) || (plain && limits.plain_after_timeout));
 		MUST(segment->payload_length == 0);
@@ -154,6 +196,8 @@ static void emit(void *context, const struct emission *emission)
 	if (emission->kind == EMIT_TO_CLIENT) {
 		struct tuple tuple = tuple_reverse(&segment.tuple);
 		MUST(tuple_equal(&tuple, &emission->tuple));
+		if ((segment.flags & TCP_SYN) != 0)
+			note(&seen_of(&tuple)->ours, segment.sequence);
 		return;
 	}
 	MUST(tuple_equal(&segment.tuple, &emission->tuple));
@@ -221,7 +265,20 @@ static void check_numbers(const struct segment *was, const struct segment *is, b
 {
 	struct splice_deltas deltas;
 	bool bare = was->payload_length == 0 && (was->flags & (TCP_SYN | TCP_FIN | TCP_RST)) == 0;
+	const struct seen *numbers = seen_of(client);
+	uint32_t moved = is->sequence - was->sequence;
 
+	if (from_client) {
+		MUST(is_between(&numbers->client, &numbers->wire, moved) ||
+		     (bare && is->sequence == wire_of(client)->token + 1));
+		MUST((was->flags & TCP_ACK) == 0 ||
+		     is_between(&numbers->server, &numbers->ours,
+				was->acknowledgement - is->acknowledgement));
+	} else {
+		/* One that refuses has no numbers yet. */
+		MUST((was->flags & TCP_RST) != 0 ||
+		     is_between(&numbers->server, &numbers->ours, moved));
+	}
 	if (!splice_deltas(engine, client, &deltas))
 		return;
 	if (from_client) {
@@ -250,6 +307,10 @@ static void give(const struct tuple *client, bool from_client, size_t length, bo
 	memcpy(before, bytes, length);
 	MUST(packet_parse(&old_packet, before, length) == REASON_NONE);
 	MUST(segment_parse(&was, &old_packet) == REASON_NONE);
+	if (from_client && segment_is_initial_syn(&was))
+		note(&seen_of(client)->client, was.sequence);
+	if (!from_client && (was.flags & TCP_SYN) != 0)
+		note(&seen_of(client)->server, was.sequence);
 	if (from_client)
 		splice_from_client(engine, configured, &segment, ++next_id, now, &output, &result);
 	else
@@ -339,6 +400,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	now = 1000;
 	next_id = 0;
 	memset(wires, 0, sizeof(wires));
+	memset(seen, 0, sizeof(seen));
 	configured = &variants[0];
 	limits = splice_limits_default(32);
 	limits.half_made = HALF_MADE;
