@@ -105,12 +105,14 @@ static bool parse_options(int argc, char **argv, struct options *options)
 	return true;
 }
 
-/* Says what is wrong with the file and returns NULL, or warns and returns what it says. */
-static struct config *load(const char *path)
+/* Says what is wrong with the file and returns NULL, or warns and returns what it says. status:
+ * what to end with then. A service manager tries again unless the file is wrong. */
+static struct config *load(const char *path, int *status)
 {
 	struct diagnostics diagnostics = {0};
 	struct config *config = config_load(path, &diagnostics);
 
+	*status = diagnostics.memory_short ? STATUS_FAILED : STATUS_USAGE;
 	diagnostics_print(&diagnostics, stderr);
 	diagnostics_free(&diagnostics);
 	return config;
@@ -177,22 +179,24 @@ static int run_daemon(const struct options *options)
 		free(path);
 		return STATUS_FAILED;
 	}
-	struct config *config = load(path);
+	int status;
+	struct config *config = load(path, &status);
 	free(path);
 	if (config == NULL)
-		return STATUS_USAGE;
+		return status;
 	return daemon_run(config, detached) ? STATUS_FINE : STATUS_FAILED;
 }
 
 static int run(const struct options *options)
 {
-	int status = STATUS_FINE;
+	int status;
 
 	if (options->action == ACTION_RUN)
 		return run_daemon(options);
-	struct config *config = load(options->config);
+	struct config *config = load(options->config, &status);
 	if (config == NULL)
-		return STATUS_USAGE;
+		return status;
+	status = STATUS_FINE;
 	if (options->action == ACTION_PRINT_RULESET) {
 		status = print_ruleset(config);
 	} else if (options->action == ACTION_CHECK) {

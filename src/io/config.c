@@ -240,9 +240,11 @@ static char *load_source(struct reader *reader, const struct source *source, siz
 	const char *name = source->name;
 	FILE *stream = fopen(source->path, "re");
 	char *text = stream ? config_slurp(stream, length, size) : NULL;
-	if (!text)
+	if (!text) {
+		reader->diagnostics->memory_short |= errno == ENOMEM;
 		reader_file_error(reader, name, 0, "cannot be read: %s%s", strerror(errno),
 				  errno == EACCES ? UNREADABLE_HINT : "");
+	}
 	if (stream)
 		fclose(stream);
 	if (text && !config_scan(reader, name, text, *length)) {

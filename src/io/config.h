@@ -148,6 +148,7 @@ struct diagnostics {
 	struct diagnostic *list;
 	size_t count;
 	size_t errors;
+	bool memory_short; /* that was one of them: the file may be right */
 };
 
 /* Reads a file. All mistakes of the file are found in one run and added to diagnostics, in the

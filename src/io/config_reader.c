@@ -208,6 +208,7 @@ void reader_file_error(struct reader *reader, const char *name, unsigned int lin
 
 void reader_memory_short(struct reader *reader)
 {
+	reader->diagnostics->memory_short = true;
 	reader_file_error(reader, NULL, 0, "not enough memory to read the configuration");
 }
 
