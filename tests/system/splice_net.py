@@ -100,6 +100,32 @@ def egress_config(lab, *destinations, queues=2, options="", more=""):
     {more}"""
 
 
+ECHO_BULK = """
+import hashlib, os, socket, sys, threading
+data = os.urandom(int(sys.argv[3]))
+s = socket.create_connection((sys.argv[1], int(sys.argv[2])), 60)
+if int(sys.argv[4]):
+    s.setsockopt(socket.SOL_SOCKET, 47, int(sys.argv[4]))  # SO_MAX_PACING_RATE
+def send():
+    s.sendall(data)
+    s.shutdown(socket.SHUT_WR)
+threading.Thread(target=send, daemon=True).start()
+digest = hashlib.sha256()
+received = 0
+while part := s.recv(65536):
+    digest.update(part)
+    received += len(part)
+assert received == len(data) and digest.digest() == hashlib.sha256(data).digest(), received
+print('same')
+"""
+
+
+def echo_bulk(client, address, size, pacing=0):
+    """Sends size bytes to an echo and reads them back, both at a time. pacing: bytes a second that the
+    socket asks for."""
+    return client.run([PYTHON, "-c", ECHO_BULK, address, 7000, size, pacing]).stdout
+
+
 class IntegrityNet(Net):
     """Both gateways with a daemon, and on server a page on port 80 and an echo on port 7000."""
 

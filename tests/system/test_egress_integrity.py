@@ -13,8 +13,9 @@ from scapy.all import TCP
 
 import knock_server
 from egress_net import get, mangle, mangled, stop_capture
-from lab import KNOCKCTL, PYTHON, wait_until
-from splice_net import HELLO, SECRET, Client, IntegrityNet, N, destination, protect_config
+from lab import KNOCKCTL, wait_until
+from splice_net import (HELLO, SECRET, Client, IntegrityNet, N, destination, echo_bulk,
+                        protect_config)
 from topology import TwoGateways
 
 FAMILIES = pytest.mark.parametrize("family", [0, 1], ids=["IPv4", "IPv6"])
@@ -50,35 +51,12 @@ def test_unmodified_clients_reach_a_server_that_checks_their_bytes(lab, masquera
     assert len(net.protect.events(event="verified")) == 8
 
 
-ECHO_BULK = """
-import hashlib, os, socket, sys, threading
-data = os.urandom(int(sys.argv[3]))
-s = socket.create_connection((sys.argv[1], int(sys.argv[2])), 60)
-def send():
-    s.sendall(data)
-    s.shutdown(socket.SHUT_WR)
-threading.Thread(target=send, daemon=True).start()
-digest = hashlib.sha256()
-received = 0
-while part := s.recv(65536):
-    digest.update(part)
-    received += len(part)
-assert received == len(data) and digest.digest() == hashlib.sha256(data).digest(), received
-print('same')
-"""
-
-
-def echo_bulk(net, family, size):
-    """Sends size bytes and reads them back, both at a time."""
-    return net.laptop.run([PYTHON, "-c", ECHO_BULK, SERVER[family], 7000, size]).stdout
-
-
 @FAMILIES
 @PATHS
 def test_bulk_both_ways(lab, masquerade, family):
     net = IntegrityNet(lab, masquerade=masquerade)
     for _ in range(2):
-        assert echo_bulk(net, family, 4 << 20) == "same\n"
+        assert echo_bulk(net.laptop, SERVER[family], 4 << 20) == "same\n"
 
 
 @FAMILIES
@@ -87,7 +65,7 @@ def test_bulk_and_handshakes_over_a_bad_network(net, family):
     wire = net.lab.capture(net.nat, "in0", "tcp[tcpflags] & tcp-syn != 0 or ip6")
     process = mangle(net, 20, 30, 30)
     for _ in range(2):
-        assert echo_bulk(net, family, 2 << 20) == "same\n"
+        assert echo_bulk(net.laptop, SERVER[family], 2 << 20) == "same\n"
     fetched = 0
     while fetched < 20 or net.statistics().get("halves-joined", 0) < 20:
         assert get(net.laptop, SERVER[family]) == "a hidden page"

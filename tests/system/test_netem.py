@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Egress over a bad network that the kernel itself makes: loss, delay, reordering, duplication and
-corruption by netem, both ways, between the egress gateway and the NAT. The network is TwoGateways in
-topology.py."""
+corruption by netem, both ways, between the egress gateway and the NAT. And what knockgw translates or
+sends itself, on its way through fq. The network is TwoGateways in topology.py."""
+import json
+import time
+
 import pytest
 
 import kernel
-from egress_net import Net, counter, finish_transfer, put_file, start_transfer
+from egress_net import Net, counter, echo_server, finish_transfer, get, put_file, start_transfer
 from lab import url
+from splice_net import IntegrityNet, echo_bulk
 from topology import TwoGateways
 
 NETWORKS = {
@@ -17,14 +21,19 @@ NETWORKS = {
     "corruption": "corrupt 1%",
     "everything": "delay 10ms 5ms reorder 20% 50% loss 1% duplicate 2%",
 }
+FAMILIES = pytest.mark.parametrize("family", [0, 1], ids=["IPv4", "IPv6"])
+
+
+def need_qdisc(lab, kind):
+    trial = lab.namespace("trial").run(f"tc qdisc add dev lo root {kind}", check=False)
+    if "qdisc kind is unknown" in trial.stderr:
+        kernel.lacks(f"{kind} (sch_{kind})")
+    assert trial.returncode == 0, trial.stderr
 
 
 @pytest.fixture
 def net(lab):
-    trial = lab.namespace("trial").run("tc qdisc add dev lo root netem delay 1ms", check=False)
-    if "qdisc kind is unknown" in trial.stderr:
-        kernel.lacks("netem (sch_netem)")
-    assert trial.returncode == 0, trial.stderr
+    need_qdisc(lab, "netem")
     return Net(lab)
 
 
@@ -40,7 +49,7 @@ def netem_packets(namespace, device):
     return int(words[words.index("Sent") + 3])
 
 
-@pytest.mark.parametrize("family", [0, 1], ids=["IPv4", "IPv6"])
+@FAMILIES
 @pytest.mark.parametrize("network", NETWORKS)
 def test_bulk_both_ways(net, network, family):
     spoil(net, network)
@@ -64,3 +73,54 @@ def test_handshakes_over_a_bad_network(net):
         fetched += 1
     said = net.statistics()
     assert said["token-written"] == fetched and said["syn-repeated"] > 0
+
+
+RATE, SIZE = 1000000, 2 << 20  # bytes a second, bytes
+
+
+@pytest.fixture(params=[Net, IntegrityNet], ids=["authentication", "integrity"])
+def fair(request, lab):
+    """An echo on port 7000 behind both gateways, authentication or integrity mode."""
+    need_qdisc(lab, "fq")
+    net = request.param(lab)
+    if request.param is Net:
+        echo_server(net.server, dual=True)
+    return net
+
+
+def add_fq(*devices, options=""):
+    for namespace, device in devices:
+        namespace.run(f"tc qdisc add dev {device} root fq {options}")
+
+
+def throttled(namespace, device):
+    """How often fq made a flow wait. It must not have taken a time that a segment carries for one far ahead."""
+    said = json.loads(namespace.run(f"tc -j -s qdisc show dev {device}").stdout)[0]
+    assert said["kind"] == "fq" and said.get("horizon_drops", 0) == 0, said
+    return said["throttled"]
+
+
+def paced_echo(client, address, **options):
+    """Nothing is lost or changed, and it takes as long as the rate says."""
+    started = time.monotonic()
+    assert echo_bulk(client, address, SIZE, **options) == "same\n"
+    assert time.monotonic() - started > 0.8 * SIZE / RATE
+
+
+@FAMILIES
+def test_what_is_translated_is_paced(fair, family):
+    """By every device through which a gateway sends."""
+    devices = ((fair.egress, "up0"), (fair.egress, "in0"), (fair.gateway, "in0"), (fair.gateway, "out0"))
+    add_fq(*devices, options=f"maxrate {RATE}bps")
+    assert get(fair.laptop, TwoGateways.SERVER[family]) == "a hidden page"
+    paced_echo(fair.laptop, TwoGateways.SERVER[family])
+    for namespace, device in devices:
+        assert throttled(namespace, device) > 0, device
+
+
+@FAMILIES
+def test_a_client_on_the_gateway_paces_itself(fair, family):
+    """Its segments carry the time at which they may leave, through the queue of the daemon."""
+    add_fq((fair.egress, "up0"))
+    paced_echo(fair.egress, TwoGateways.SERVER[family], pacing=RATE)
+    assert throttled(fair.egress, "up0") > 0
