@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 
-from lab import BUILD, KNOCKCTL, PYTHON, Daemon, url, wait_until
+from lab import BUILD, KNOCKCTL, PYTHON, Daemon, patient, url, wait_until
 from topology import TwoGateways
 
 SECRET = "a secret between two gateways"
@@ -96,8 +96,8 @@ def start_transfer(net, direction, path, port=7000, family=0):
 
 def finish_transfer(transfer, digest, timeout=150):
     client, listener, received = transfer
-    assert client.wait(timeout=timeout) == 0
-    assert listener.wait(timeout=timeout) == 0
+    assert client.wait(timeout=patient(timeout)) == 0
+    assert listener.wait(timeout=patient(timeout)) == 0
     assert hashlib.sha256(received.read_bytes()).hexdigest() == digest
 
 
