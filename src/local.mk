@@ -44,6 +44,7 @@ libknockgw_core_a_SOURCES = \
 	src/core/protect_action.h \
 	src/core/protect_internal.h \
 	src/core/protect_hold.c \
+	src/core/protect_syn.c \
 	src/core/protect_payload.c \
 	src/core/reassemble.c \
 	src/core/reassemble.h \

@@ -24,7 +24,7 @@ void server_view_update(struct server_view *server, const struct segment *segmen
 	if ((segment->flags & TCP_ACK) == 0)
 		return;
 	if (handshake) {
-		*server = (struct server_view){.next = next};
+		*server = (struct server_view){.first = next, .next = next, .answered = true};
 		if (tcp_option_find(segment, TCP_OPTION_MSS, &option) && option.length == 4)
 			server->mss = load16(option.data);
 		if (tcp_option_find(segment, TCP_OPTION_WINDOW_SCALE, &option) &&
@@ -36,6 +36,11 @@ void server_view_update(struct server_view *server, const struct segment *segmen
 		server->tsval = segment->tsval;
 		server->window = (uint32_t)segment->window << (handshake ? 0 : server->shift);
 	}
+}
+
+bool server_view_has_said(const struct server_view *server, uint32_t acknowledgement)
+{
+	return server->answered && acknowledgement - server->first <= server->next - server->first;
 }
 
 uint32_t hold_room(uint32_t required)

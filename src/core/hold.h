@@ -19,15 +19,20 @@
 
 /* What a server said of itself, from its segments to the client. */
 struct server_view {
+	uint32_t first;  /* its first sequence number behind the SYN+ACK */
 	uint32_t next;   /* its next sequence number */
 	uint32_t tsval;  /* of its latest segment */
 	uint32_t window; /* in bytes, of its latest segment; 0 before it has said anything */
 	uint16_t mss;    /* of its SYN+ACK; 0: it had none */
 	uint8_t shift;   /* its window scale */
-	uint8_t reserved;
+	bool answered;   /* there was a SYN+ACK; all else means nothing before */
 };
 
+/* Of a SYN+ACK, or of what follows one. */
 void server_view_update(struct server_view *server, const struct segment *segment);
+
+/* Whether a client may acknowledge up to that number. */
+bool server_view_has_said(const struct server_view *server, uint32_t acknowledgement);
 
 struct hold {
 	struct tuple tuple; /* client -> service */

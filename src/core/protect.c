@@ -4,8 +4,6 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-#include "token.h"
-
 enum { EXPIRE_BUDGET = 64 };
 
 static struct table_layout connection_layout(uint32_t capacity)
@@ -40,6 +38,7 @@ struct protect *protect_new(const struct protect_options *options,
 		return NULL;
 	}
 	protect->output = options->output;
+	protect->client_only = options->client_only;
 	protect->due = UINT64_MAX;
 	protect->size = table_size(&layout);
 	/* Mapped rather than allocated: pages that no connection ever uses cost nothing. */
@@ -87,15 +86,6 @@ void bury(struct connection *connection)
 		connection->dead[connection->dead_count++] = connection->isn;
 }
 
-/* A tuple that has spoilt as many ISNs as can be remembered gets no other chance. */
-static bool is_dead(const struct connection *connection, uint32_t isn)
-{
-	for (unsigned int i = 0; i < connection->dead_count; i++)
-		if (connection->dead[i] == isn)
-			return true;
-	return connection->dead_count == DEAD_MAX;
-}
-
 void kill_connection(struct segment *segment, uint32_t server_expects, enum reason reason,
 		     struct decision *decision)
 {
@@ -105,116 +95,15 @@ void kill_connection(struct segment *segment, uint32_t server_expects, enum reas
 	decide(decision, VERDICT_RESET, reason);
 }
 
-/* A copy of a SYN that was authorised. It is judged like the first one, since its key may no longer
- * be good; but a copy has a later TSval, and the token was made with the first. */
-static bool is_repeated(const struct connection *known, const struct segment *segment)
-{
-	return known != NULL && known->isn == segment->sequence && known->phase != PHASE_DEAD;
-}
-
-/* Whether a key of the service, good now and for this client, made the token. */
-static enum reason judge_token(struct protect *protect, const struct segment *segment,
-			       uint32_t tsval, struct moment now, struct decision *decision)
-{
-	const struct service *service = decision->service;
-	enum reason reason = service_judge_token(service, &segment->tuple, tsval, segment->sequence,
-						 now.wall, &decision->key);
-
-	if (reason != REASON_TOKEN_VALID)
-		return reason;
-	if (guards_replayed(protect->guards, service, &segment->tuple, segment->sequence, tsval,
-			    now.steady, &decision->alarms))
-		return REASON_TOKEN_REPLAYED;
-	if (service->integrity > 0 && (segment->flags & TCP_URG) != 0)
-		return REASON_URGENT;
-	return reason;
-}
-
-/* Remembers an authorised SYN. Returns false when there is no room and the connection cannot do
- * without: in authentication mode a retransmission is simply judged again. */
-static bool remember(struct protect *protect, struct connection *known,
-		     const struct service *service, const struct segment *segment, uint64_t now)
-{
-	bool integrity = service->integrity > 0;
-	struct connection connection = {
-		.isn = segment->sequence,
-		.tsval = segment->tsval,
-		.phase = integrity ? PHASE_PENDING : PHASE_VERIFIED,
-		.integrity = service->integrity,
-	};
-	uint32_t timeout = integrity ? service_pending_timeout(service) : VERIFIED_TIMEOUT;
-
-	if (known != NULL) {
-		release_hold(protect, known);
-		set_phase(protect, known, connection.phase, timeout, now);
-		known->isn = connection.isn;
-		known->tsval = connection.tsval;
-		known->integrity = connection.integrity;
-		known->established = false;
-		known->server = connection.server;
-		return true;
-	}
-	if (table_insert(protect->connections, &segment->tuple, &connection, now, timeout) == NULL)
-		return !integrity;
-	protect->pending += integrity;
-	return true;
-}
-
-static void judge_syn(struct protect *protect, struct segment *segment, struct moment now,
-		      struct decision *decision)
-{
-	const struct service *service = decision->service;
-	bool integrity = service->integrity > 0;
-	bool whole = segment->packet->captured >= segment->packet->length;
-	struct connection *known = table_find(protect->connections, &segment->tuple);
-
-	if (guards_hold(protect->guards, service, &segment->tuple.source, now.steady)) {
-		decide(decision, VERDICT_CLOSED, REASON_SOURCE_HELD);
-		return;
-	}
-	/* Of a SYN with data the kernel may have handed over the headers only: conntrack, which has
-	 * seen all of it, has then checked it for us. */
-	if (whole && !segment_checksum_valid(segment)) {
-		decide(decision, VERDICT_CLOSED, REASON_CHECKSUM_WRONG);
-		return;
-	}
-	if (known != NULL && is_dead(known, segment->sequence)) {
-		decide(decision, VERDICT_CLOSED, REASON_CONNECTION_DEAD);
-		return;
-	}
-	bool repeated = is_repeated(known, segment);
-	enum reason reason = judge_token(protect, segment, repeated ? known->tsval : segment->tsval,
-					 now, decision);
-	if (reason != REASON_TOKEN_VALID) {
-		decide(decision, VERDICT_CLOSED, reason);
-		return;
-	}
-	if (!repeated && !remember(protect, known, service, segment, now.steady)) {
-		decide(decision, VERDICT_CLOSED, REASON_TABLE_FULL);
-		return;
-	}
-	decide(decision, integrity ? VERDICT_PENDING : VERDICT_VERIFIED,
-	       repeated ? REASON_SYN_REPEATED : REASON_TOKEN_VALID);
-	/* In integrity mode it must neither open anew without a check nor take the mark away from
-	 * the connection that was checked. */
-	if (repeated && integrity && known->phase == PHASE_VERIFIED)
-		decision->verdict = VERDICT_DROP;
-	/* Nothing may reach the application before the check, so Fast Open data stays behind. */
-	if (decision->verdict == VERDICT_PENDING && segment->payload_length > 0) {
-		segment_strip_payload(segment);
-		decision->modified = true;
-	}
-}
-
-static void judge_segment(struct protect *protect, struct segment *segment, struct moment now,
-			  struct decision *decision)
+static void judge_segment(struct protect *protect, struct segment *segment, bool tracked,
+			  struct moment now, struct decision *decision)
 {
 	if (segment_is_initial_syn(segment)) {
-		judge_syn(protect, segment, now, decision);
+		judge_syn(protect, segment, tracked, now, decision);
 		return;
 	}
 	struct connection *connection = table_find(protect->connections, &segment->tuple);
-	if (connection == NULL)
+	if (connection == NULL || connection->phase == PHASE_UNKNOWN)
 		decide(decision, VERDICT_LOOKUP, REASON_NO_CONNECTION);
 	else if (connection->phase == PHASE_PENDING)
 		judge_pending(protect, connection, segment, now, decision);
@@ -228,7 +117,8 @@ static void judge_segment(struct protect *protect, struct segment *segment, stru
 }
 
 void protect_judge(struct protect *protect, const struct service_table *services,
-		   struct segment *segment, struct moment now, struct decision *decision)
+		   struct segment *segment, bool tracked, struct moment now,
+		   struct decision *decision)
 {
 	struct endpoint source = segment->tuple.source;
 
@@ -238,13 +128,17 @@ void protect_judge(struct protect *protect, const struct service_table *services
 		decide(decision, VERDICT_CLOSED, REASON_NO_SERVICE);
 		return;
 	}
-	judge_segment(protect, segment, now, decision);
+	judge_segment(protect, segment, tracked, now, decision);
 	guards_note(protect->guards, decision, &source, now.steady);
 }
 
-void protect_resolve(struct segment *segment, enum connection_state state,
-		     struct decision *decision)
+void protect_resolve(struct protect *protect, struct segment *segment, enum connection_state state,
+		     struct moment now, struct decision *decision)
 {
+	if (segment_is_initial_syn(segment)) {
+		resolve_syn(protect, segment, state, now, decision);
+		return;
+	}
 	switch (state) {
 	case CONNECTION_VERIFIED:
 		decide(decision, VERDICT_PASS, REASON_CONNECTION_VERIFIED);

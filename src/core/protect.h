@@ -21,6 +21,7 @@ struct protect_options {
 	uint32_t capacity; /* connections that are remembered between SYN and payload check, and for
 			      retransmitted SYNs */
 	uint32_t holds;    /* of these, how many may have bytes held back at a time */
+	bool client_only;  /* there will be no protect_reply: acknowledgements are taken on trust */
 	struct protect_output output;
 };
 
@@ -33,22 +34,26 @@ void protect_free(struct protect *protect);
  * them there are none. */
 void protect_use_guards(struct protect *protect, struct guards *guards);
 
-/* Judges one segment. The segment may be edited: see
- * decision->modified; packet->length then tells how much of it is left. */
+/* Judges one segment of a client. It may be edited: see decision->modified; packet->length then
+ * tells how much of it is left. tracked: conntrack has known its tuple before (matters for a SYN
+ * only). */
 void protect_judge(struct protect *protect, const struct service_table *services,
-		   struct segment *segment, struct moment now, struct decision *decision);
-
-/* Looks at a segment of a server on its way to the client of a pending connection. It goes on as it
- * is, or as an RST when nobody knows the connection any more. */
-void protect_reply(struct protect *protect, const struct service_table *services,
-		   struct segment *segment, uint64_t now, struct decision *decision);
+		   struct segment *segment, bool tracked, struct moment now,
+		   struct decision *decision);
 
 /* What conntrack answered after VERDICT_LOOKUP. */
 enum connection_state { CONNECTION_UNKNOWN, CONNECTION_PENDING, CONNECTION_VERIFIED };
 
 /* Finishes a decision that asked for VERDICT_LOOKUP. */
-void protect_resolve(struct segment *segment, enum connection_state state,
-		     struct decision *decision);
+void protect_resolve(struct protect *protect, struct segment *segment, enum connection_state state,
+		     struct moment now, struct decision *decision);
+
+/* Looks at a segment of a server on its way to the client of a pending connection, or with verified
+ * at a SYN+ACK to the client of a connection that the kernel calls verified. VERDICT_PENDING: the
+ * kernel must call the connection pending before it goes on. VERDICT_RESET: nobody knows the
+ * connection any more. */
+void protect_reply(struct protect *protect, const struct service_table *services,
+		   struct segment *segment, bool verified, uint64_t now, struct decision *decision);
 
 /* Forgets what has expired, and acknowledges and retransmits what is held back. Returns when it is
  * to be called next; UINT64_MAX: within a second or so. */

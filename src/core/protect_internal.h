@@ -15,7 +15,21 @@ enum {
 	DEAD_MAX = 4,                 /* ISNs that one tuple may spoil */
 };
 
-enum connection_phase { PHASE_PENDING = 1, PHASE_VERIFIED, PHASE_DEAD };
+enum connection_phase {
+	PHASE_PENDING = 1,
+	PHASE_VERIFIED,
+	PHASE_DEAD,
+	PHASE_UNKNOWN, /* the kernel calls it verified, and its ISN is forgotten */
+};
+
+/* What is remembered of a SYN. */
+struct syn {
+	uint32_t isn;
+	uint32_t tsval;     /* of its first copy, which made the token */
+	uint16_t integrity; /* bytes of its check: the service's when it came */
+	bool present;
+	uint8_t reserved;
+};
 
 struct connection {
 	uint32_t isn;
@@ -30,6 +44,9 @@ struct connection {
 	uint8_t reserved;
 	uint16_t integrity; /* bytes of its check: the service's when the SYN came */
 	uint16_t reserved2;
+	/* The latest SYN that came while the kernel had another connection on this tuple. It means
+	 * nothing before the server has answered it. */
+	struct syn candidate;
 	/* ISNs whose payload was wrong. They outlive the SYNs that follow on this tuple: else two
 	 * tokens in turn would give the 16-bit hash of either any number of tries. */
 	uint32_t dead[DEAD_MAX];
@@ -56,6 +73,7 @@ struct protect {
 	uint32_t pending;
 	struct guards *guards; /* shared; NULL: none */
 	struct protect_output output;
+	bool client_only;
 	struct hold_pool held; /* bytes that were held back; numbers 1 to held.count */
 	struct hold_pool kept; /* bytes that went on in one segment; numbers behind these */
 	uint64_t due;          /* no hold has anything to do before */
@@ -77,6 +95,20 @@ void bury(struct connection *connection);
  * server gets (RFC 9293 3.10.7.4: it must stand exactly at what the server expects next). */
 void kill_connection(struct segment *segment, uint32_t server_expects, enum reason reason,
 		     struct decision *decision);
+
+/* protect_syn.c */
+
+/* A SYN; tracked as for protect_judge. */
+void judge_syn(struct protect *protect, struct segment *segment, bool tracked, struct moment now,
+	       struct decision *decision);
+/* The same SYN, now that conntrack has told the state of the connection that the tuple has. */
+void resolve_syn(struct protect *protect, struct segment *segment, enum connection_state state,
+		 struct moment now, struct decision *decision);
+/* A server's segment with SYN, of a connection that may be NULL: it tells which of the client's
+ * SYNs the server has taken. verified as for protect_reply. */
+void judge_answer(struct protect *protect, struct connection *connection,
+		  const struct segment *segment, bool verified, uint64_t now,
+		  struct decision *decision);
 
 /* protect_hold.c */
 

@@ -276,6 +276,16 @@ static bool is_urgent(const struct connection *connection, const struct segment 
 	return (segment->flags & TCP_URG) != 0 && (int32_t)(segment->sequence - end) < 0;
 }
 
+/* Whether the client acknowledges what the server has said in this very connection. A server may be
+ * in another one, which began with another SYN: it, and an ACK of its handshake that reaches a
+ * server with SYN cookies, must not be taken for this one. */
+static bool is_in_step(const struct protect *protect, const struct connection *connection,
+		       const struct segment *segment)
+{
+	return protect->client_only ||
+	       server_view_has_said(&connection->server, segment->acknowledgement);
+}
+
 void judge_pending(struct protect *protect, struct connection *connection, struct segment *segment,
 		   struct moment now, struct decision *decision)
 {
@@ -295,6 +305,10 @@ void judge_pending(struct protect *protect, struct connection *connection, struc
 		return;
 	}
 	if ((segment->flags & TCP_ACK) != 0 && !strange) {
+		if (!is_in_step(protect, connection, segment)) {
+			decide(decision, VERDICT_DROP, REASON_ACKNOWLEDGEMENT_WRONG);
+			return;
+		}
 		connection->acknowledgement = segment->acknowledgement;
 		connection->established = true;
 	}
@@ -330,14 +344,14 @@ static void follow_reply(struct protect *protect, struct connection *connection,
 }
 
 void protect_reply(struct protect *protect, const struct service_table *services,
-		   struct segment *segment, uint64_t now, struct decision *decision)
+		   struct segment *segment, bool verified, uint64_t now, struct decision *decision)
 {
 	const struct tuple tuple = tuple_reverse(&segment->tuple);
 	struct connection *connection = table_find(protect->connections, &tuple);
 
 	*decision = (struct decision){.verdict = VERDICT_PASS, .reason = REASON_SERVER_REPLY};
 	decision->service = service_table_find(services, &tuple.destination);
-	if (decision->service == NULL)
+	if (decision->service == NULL || (verified && decision->service->integrity == 0))
 		return;
 	if ((segment->flags & TCP_RST) != 0) {
 		if (connection != NULL && connection->phase == PHASE_PENDING) {
@@ -346,13 +360,20 @@ void protect_reply(struct protect *protect, const struct service_table *services
 		}
 		return;
 	}
+	if ((segment->flags & TCP_SYN) != 0 && (verified || connection != NULL)) {
+		judge_answer(protect, connection, segment, verified, now, decision);
+		return;
+	}
 	/* The kernel calls it pending and nobody will ever check it: an earlier daemon may have
 	 * acknowledged bytes that are lost. */
-	if (connection == NULL || connection->phase == PHASE_DEAD) {
+	if (connection == NULL || connection->phase == PHASE_DEAD ||
+	    connection->phase == PHASE_UNKNOWN) {
 		kill_connection(segment, segment->sequence, REASON_PENDING_UNKNOWN, decision);
 		return;
 	}
-	if (connection->phase != PHASE_PENDING)
+	/* Without a SYN+ACK it speaks of another connection: it asks the client whether that is
+	 * gone (RFC 9293 3.10.7.4). */
+	if (connection->phase != PHASE_PENDING || !connection->server.answered)
 		return;
 	server_view_update(&connection->server, segment);
 	follow_reply(protect, connection, segment, now);

@@ -23,6 +23,8 @@
 	X(TOKEN_REPLAYED, "token-replayed", "the token belongs to another source")              \
 	X(SOURCE_HELD, "source-held", "too many tokens from this prefix were wrong")            \
 	X(SYN_REPEATED, "syn-repeated", "an accepted SYN again")                                \
+	X(TUPLE_BUSY, "tuple-busy",                                                             \
+	  "an accepted SYN on the tuple of a living connection: the server decides")            \
 	X(CONNECTION_DEAD, "connection-dead",                                                   \
 	  "this tuple and ISN failed the payload check before")                                 \
 	X(PENDING_EMPTY, "pending-empty", "no payload yet, the payload check is still to come") \
@@ -33,6 +35,8 @@
 	X(PAYLOAD_OUT_OF_ORDER, "payload-out-of-order", "payload elsewhere than at ISN + 1")    \
 	X(PAYLOAD_HELD, "payload-held", "held back until all bytes of the check are there")     \
 	X(PAYLOAD_CONFLICT, "payload-conflict", "other bytes than those that were checked")     \
+	X(ACKNOWLEDGEMENT_WRONG, "acknowledgement-wrong",                                       \
+	  "acknowledges what the server has not said, before the payload check")                \
 	X(URGENT, "urgent", "an urgent pointer among the bytes of the check")                   \
 	X(HOLD_FULL, "hold-full", "no room for the first bytes of another connection")          \
 	X(SERVER_REPLY, "server-reply", "what the server says in a pending connection")         \

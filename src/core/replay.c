@@ -49,6 +49,7 @@ struct replay *replay_new(const struct service_table *services, uint32_t capacit
 	const struct protect_options options = {
 		.capacity = capacity,
 		.holds = ENGINE_HOLDS,
+		.client_only = true,
 		.output = {.act = ignore},
 	};
 	struct replay *replay = calloc(1, sizeof(*replay));
@@ -155,9 +156,10 @@ bool replay_segment(struct replay *replay, struct segment *segment, struct momen
 	if (!syn && attempt != NULL && attempt->outcome == OUTCOME_OPENED)
 		return false;
 	protect_tick(replay->engine, now.steady);
-	protect_judge(replay->engine, replay->services, segment, now, decision);
+	/* What conntrack would know is not in a capture: each SYN begins a connection. */
+	protect_judge(replay->engine, replay->services, segment, false, now, decision);
 	if (decision->verdict == VERDICT_LOOKUP)
-		protect_resolve(segment, CONNECTION_UNKNOWN, decision);
+		protect_resolve(replay->engine, segment, CONNECTION_UNKNOWN, now, decision);
 	if (attempt != NULL)
 		attempt->outcome = outcome_after(attempt->outcome, decision);
 	return true;

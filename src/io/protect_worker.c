@@ -68,36 +68,59 @@ const struct protect_counters *protect_worker_counters(const struct protect_work
 	return &protect->counters;
 }
 
-static enum connection_state look_up(struct protect_worker *protect, const struct tuple *tuple)
+/* Returns false when the kernel did not answer. */
+static bool look_up(struct protect_worker *protect, const struct tuple *tuple,
+		    enum connection_state *state)
 {
 	const struct marks *marks = &protect->setup->marks;
 	struct conntrack_entry entry;
 	int found = conntrack_lookup(protect->conntrack, tuple, &entry);
 
+	*state = CONNECTION_UNKNOWN;
 	if (found < 0)
 		counter_add(&protect->counters.failed_lookups, 1);
-	if (found <= 0)
-		return CONNECTION_UNKNOWN;
-	if ((entry.mark & marks->mask) == marks->verified)
-		return CONNECTION_VERIFIED;
-	if ((entry.mark & marks->mask) == marks->pending)
-		return CONNECTION_PENDING;
-	return CONNECTION_UNKNOWN;
+	else if (found > 0 && (entry.mark & marks->mask) == marks->verified)
+		*state = CONNECTION_VERIFIED;
+	else if (found > 0 && (entry.mark & marks->mask) == marks->pending)
+		*state = CONNECTION_PENDING;
+	return found >= 0;
 }
 
 /* An authorised SYN on a tuple that conntrack knows already. NAT was settled by its first packet,
  * so an entry of a refused attempt would lead to the decoy: it goes away, and so does this SYN; the
  * client's next one a second later meets a new entry. */
-static void clear_leftover(struct protect_worker *protect, const struct tuple *tuple,
-			   struct decision *decision)
+static void clear_leftover(struct protect_worker *protect, const struct tuple *tuple)
 {
-	if (decision->verdict != VERDICT_VERIFIED && decision->verdict != VERDICT_PENDING)
-		return;
-	if (look_up(protect, tuple) != CONNECTION_UNKNOWN)
-		return;
 	conntrack_delete(protect->conntrack, tuple);
-	decision->verdict = VERDICT_DROP;
 	counter_add(&protect->counters.leftovers, 1);
+}
+
+static void resolve(struct protect_worker *protect, struct segment *segment, struct moment now,
+		    struct decision *decision)
+{
+	const struct tuple tuple = segment->tuple;
+	bool syn = segment_is_initial_syn(segment);
+	enum connection_state state;
+	bool answered = look_up(protect, &tuple, &state);
+
+	if (answered && syn && state == CONNECTION_UNKNOWN)
+		clear_leftover(protect, &tuple);
+	protect_resolve(protect->engine, segment, state, now, decision);
+}
+
+/* What a server has agreed to must be checked: the client must not hear of it before the kernel
+ * knows. client: the tuple of the client's direction. */
+static void set_pending(struct protect_worker *protect, struct queue *queue,
+			const struct tuple *client, struct decision *decision)
+{
+	const struct marks *marks = &protect->setup->marks;
+
+	/* What was judged before may be about to set the mark, too. */
+	queue_flush(queue);
+	if (conntrack_mark(protect->conntrack, client, marks->pending, marks->mask) == 0)
+		return;
+	counter_add(&protect->counters.failed_lookups, 1);
+	decision->verdict = VERDICT_DROP;
 }
 
 /* The mark under which a packet leaves the queue: "settle" moves it to the connection. */
@@ -280,7 +303,10 @@ static void carry_out(struct protect_worker *protect, struct worker *worker,
 		      const struct tuple *tuple, const struct decision *decision)
 {
 	bool reply = queued->hook == NF_INET_POST_ROUTING;
-	uint32_t mark = mark_of(&protect->setup->marks, queued->mark, decision->verdict);
+	const struct marks *marks = &protect->setup->marks;
+	/* On a reply it told us something. */
+	bool told = reply && (queued->mark & marks->mask) == marks->verified;
+	uint32_t mark = mark_of(marks, queued->mark, told ? VERDICT_CLOSED : decision->verdict);
 	struct queue *queue = worker_queue(worker);
 
 	count(protect, decision, worker_moment(worker).wall);
@@ -288,7 +314,7 @@ static void carry_out(struct protect_worker *protect, struct worker *worker,
 		queue_verdict(queue, queued->id, NF_DROP, NULL, NULL, 0);
 		return;
 	}
-	queue_verdict(queue, queued->id, NF_ACCEPT, reply ? NULL : &mark,
+	queue_verdict(queue, queued->id, NF_ACCEPT, reply && !told ? NULL : &mark,
 		      decision->modified ? segment->packet->bytes : NULL,
 		      decision->modified ? segment->packet->length : 0);
 	if (decision->verdict != VERDICT_RESET)
@@ -327,14 +353,39 @@ static void refuse_unreadable(struct protect_worker *protect, struct worker *wor
 
 	tally_count(protect->setup->unknown, protect->number, VERDICT_CLOSED, reason);
 	log_unreadable(protect, queued, reason);
-	queue_verdict(worker_queue(worker), queued->id, NF_ACCEPT, &mark, NULL, 0);
+	/* What a server may have agreed to is not known either. */
+	queue_verdict(worker_queue(worker), queued->id,
+		      queued->hook == NF_INET_POST_ROUTING ? NF_DROP : NF_ACCEPT, &mark, NULL, 0);
+}
+
+/* hint: what the rules tell of the connection, in our bits of the packet mark. */
+static void judge_segment(struct protect_worker *protect, struct worker *worker,
+			  struct segment *segment, bool reply, uint32_t hint,
+			  struct decision *decision)
+{
+	const struct marks *marks = &protect->setup->marks;
+	struct moment now = worker_moment(worker);
+
+	if (!reply) {
+		protect_judge(protect->engine, protect->services, segment, hint == marks->refused,
+			      now, decision);
+		if (decision->verdict == VERDICT_LOOKUP)
+			resolve(protect, segment, now, decision);
+		return;
+	}
+	const struct tuple client = tuple_reverse(&segment->tuple);
+	protect_reply(protect->engine, protect->services, segment, hint == marks->verified,
+		      now.steady, decision);
+	if (decision->verdict == VERDICT_PENDING)
+		set_pending(protect, worker_queue(worker), &client, decision);
 }
 
 static void judge_packet(void *context, struct worker *worker, struct queue_packet *queued)
 {
 	struct protect_worker *protect = context;
 	const struct marks *marks = &protect->setup->marks;
-	bool known_tuple = (queued->mark & marks->mask) == marks->refused;
+	bool reply = queued->hook == NF_INET_POST_ROUTING;
+	uint32_t hint = queued->mark & marks->mask;
 	struct packet packet;
 	struct segment segment;
 	struct decision decision;
@@ -350,16 +401,7 @@ static void judge_packet(void *context, struct worker *worker, struct queue_pack
 	}
 	struct tuple tuple = segment.tuple;
 	protect->services = worker_generation(worker)->services;
-	if (queued->hook == NF_INET_POST_ROUTING)
-		protect_reply(protect->engine, protect->services, &segment, worker_time(worker),
-			      &decision);
-	else
-		protect_judge(protect->engine, protect->services, &segment, worker_moment(worker),
-			      &decision);
-	if (decision.verdict == VERDICT_LOOKUP)
-		protect_resolve(&segment, look_up(protect, &tuple), &decision);
-	else if (known_tuple)
-		clear_leftover(protect, &tuple, &decision);
+	judge_segment(protect, worker, &segment, reply, hint, &decision);
 	log_decision(protect, queued, &segment, &decision);
 	if (decision.alarms != 0)
 		log_alarms(protect, &tuple, &decision);

@@ -69,7 +69,7 @@ size_t ruleset_queue_chains(const struct config *config,
 		chains[used++] =
 			(struct queue_chain){"ask", protect, config->queue_count, true, false};
 		chains[used++] = (struct queue_chain){"ask_firmly", protect, config->queue_count,
-						      false, false};
+						      false, true};
 	}
 	for (uint16_t i = 0; config->egress_count > 0 && i < ruleset_egress_queues(config); i++) {
 		/* ICMP errors always may pass, and always go to the first queue. */

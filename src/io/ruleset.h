@@ -14,8 +14,9 @@
 #define RULESET_TABLE "knockgw"
 
 /* The states of a connection, in those bits of its ct mark that are ours. In the packet mark, whose
- * same bits carry a verdict from the daemon to the next chain, MARK_REFUSED tells the daemon that
- * conntrack has known this tuple before this SYN. */
+ * same bits carry a verdict from the daemon to the next chain, refused tells the daemon that
+ * conntrack has known this tuple before this SYN, and verified that a SYN+ACK belongs to an entry
+ * that is verified. */
 struct marks {
 	uint32_t mask;
 	uint32_t verified; /* egress: translated */

@@ -142,15 +142,17 @@ static bool wants_replies(const struct config *config)
 	return false;
 }
 
-/* What the server has acknowledged verifies a connection, so a client's network must not be able to
- * say it in the server's name: such a segment comes from where the client is, and not from where
- * the server is. */
+/* What the server has acknowledged verifies a connection, and its SYN+ACK begins another one, so a
+ * client's network must not be able to say it in the server's name: such a segment comes from where
+ * the client is, and not from where the server is. */
 static void write_forged_replies(FILE *stream, const struct marks *marks)
 {
 	fprintf(stream,
 		"\t\tct direction reply ct mark & 0x%08x == 0x%08x fib saddr . iif oif missing "
-		"fib daddr . iif oif exists drop\n",
-		marks->mask, marks->pending);
+		"fib daddr . iif oif exists drop\n"
+		"\t\t" SYN_ACK " ct direction reply ct mark & 0x%08x == 0x%08x fib saddr . iif oif "
+		"missing fib daddr . iif oif exists drop\n",
+		marks->mask, marks->pending, marks->mask, marks->verified);
 }
 
 /* The first look at a packet: what needs no question, and who is asked about the rest.
@@ -261,7 +263,11 @@ static void write_guard(FILE *stream, const struct decoy_pairs *pairs, const str
 }
 
 /* What a server says in a pending connection tells how much of the first bytes it has got. What
- * comes from us has both bits in its mark, which no pending connection has. */
+ * comes from us has both bits in its mark, which no pending connection has. A SYN+ACK on the tuple
+ * of a verified connection begins another one, which must be checked, so it must not pass unseen;
+ * the packet mark tells the daemon which of both it is. An entry of a first handshake is not
+ * assured yet.
+ */
 static void write_replies(FILE *stream, const struct config *config, const struct marks *marks)
 {
 	fputs("\tchain replies {\n"
@@ -270,8 +276,12 @@ static void write_replies(FILE *stream, const struct config *config, const struc
 	if (wants_replies(config))
 		fprintf(stream,
 			"\t\tct direction reply ct mark & 0x%08x == 0x%08x meta mark & 0x%08x != "
-			"0x%08x goto ask\n",
-			marks->mask, marks->pending, marks->mask, marks->mask);
+			"0x%08x goto ask\n"
+			"\t\t" SYN_ACK " ct direction reply ct status assured ct mark & 0x%08x == "
+			"0x%08x meta mark & 0x%08x != 0x%08x meta mark set meta mark & 0x%08x | "
+			"0x%08x goto ask_firmly\n",
+			marks->mask, marks->pending, marks->mask, marks->mask, marks->mask,
+			marks->verified, marks->mask, marks->mask, ~marks->mask, marks->verified);
 	fputs("\t}\n\n", stream);
 }
 

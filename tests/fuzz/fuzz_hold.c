@@ -187,8 +187,10 @@ static bool goes_on(const struct decision *decision)
 static void note_syn(struct record *record, const struct segment *was,
 		     const struct decision *decision)
 {
-	if (!goes_on(decision) || decision->reason != REASON_TOKEN_VALID)
+	if (!goes_on(decision))
 		return;
+	/* Nobody says that conntrack knows the connection, so each copy begins it anew. */
+	MUST(decision->reason == REASON_TOKEN_VALID || record->isn == was->sequence);
 	*record = (struct record){.known = true, .isn = was->sequence};
 }
 
@@ -228,9 +230,10 @@ static void give_client(unsigned int client, size_t length)
 	MUST(segment_parse(&was, &old_packet) == REASON_NONE);
 	MUST(packet_parse(&packet, bytes, length) == REASON_NONE);
 	MUST(segment_parse(&segment, &packet) == REASON_NONE);
-	protect_judge(engine, table, &segment, (struct moment){.steady = now}, &decision);
+	protect_judge(engine, table, &segment, false, (struct moment){.steady = now}, &decision);
 	if (decision.verdict == VERDICT_LOOKUP)
-		protect_resolve(&segment, CONNECTION_UNKNOWN, &decision);
+		protect_resolve(engine, &segment, CONNECTION_UNKNOWN,
+				(struct moment){.steady = now}, &decision);
 	if (segment_is_initial_syn(&was)) {
 		note_syn(record, &was, &decision);
 		MUST(!goes_on(&decision) || segment.payload_length == 0);
@@ -262,12 +265,28 @@ static void give_server(unsigned int client, size_t length)
 			record->acknowledged = offset;
 	}
 	bool reset = (segment.flags & TCP_RST) != 0;
-	protect_reply(engine, table, &segment, now, &decision);
+	protect_reply(engine, table, &segment, false, now, &decision);
 	if (decision.verdict == VERDICT_RESET)
 		record->known = false;
 	check_actions();
 	if (reset)
 		memset(record->there, 0, sizeof(record->there));
+}
+
+static void answer_syn(unsigned int client)
+{
+	const struct tuple tuple = tuple_of(client);
+	const struct segment_plan plan = {
+		.tuple = tuple_reverse(&tuple),
+		.sequence = SERVER_ISN,
+		.acknowledgement = records[client].isn + 1,
+		.window = 60000,
+		.flags = TCP_SYN | TCP_ACK,
+		.hop_limit = 64,
+		.options = {.mss = true, .mss_value = 1460},
+	};
+
+	give_server(client, segment_build(&plan, bytes, sizeof(bytes)));
 }
 
 static void send_syn(unsigned int client, struct segment_plan *plan, struct input *input)
@@ -284,6 +303,8 @@ static void send_syn(unsigned int client, struct segment_plan *plan, struct inpu
 	plan->payload = stream;
 	plan->payload_length = (how & 0x0c) == 0x0c ? NUMBER : 0;
 	give_client(client, segment_build(plan, bytes, sizeof(bytes)));
+	if ((how & 0x70) != 0x60)
+		answer_syn(client);
 }
 
 static void send_data(unsigned int client, struct segment_plan *plan, struct input *input)
@@ -380,7 +401,9 @@ static void check_room(void)
 		plan.sequence = token_integrity(&key.secret, &plan.tuple.destination, 0,
 						token_payload_hash(&key.secret, stream, NUMBER));
 		give_client(CLIENTS + i, segment_build(&plan, bytes, sizeof(bytes)));
+		answer_syn(CLIENTS + i);
 		plan.flags = TCP_ACK;
+		plan.acknowledgement = SERVER_ISN + 1;
 		plan.sequence++;
 		plan.payload = stream;
 		plan.payload_length = 1;

@@ -16,6 +16,8 @@ enum {
 	CAPACITY = 6,
 	DEAD_TIME = 300 * 1000,
 	STEPS_MAX = 200,
+	SERVER_ISN = 0xfff,
+	OTHER_SERVER_ISN = 0x8fff,
 };
 
 static struct key keys[2];
@@ -33,8 +35,11 @@ struct record {
 	uint32_t tsvals[ISNS];
 	bool dead[ISNS];
 	unsigned int count;
-	bool open;    /* checked, as far as the service wants it, and so told the kernel */
-	bool checked; /* the bytes were right, the server has yet to say that it has them */
+	bool open;       /* checked, as far as the service wants it, and so told the kernel */
+	bool checked;    /* the bytes were right, the server has yet to say that it has them */
+	uint32_t isn;    /* of the connection that the engine stands for */
+	bool answered;   /* by a SYN+ACK */
+	uint32_t server; /* its sequence number */
 	uint32_t checked_isn;
 	uint8_t checked_bytes[64];
 	bool acknowledged; /* by the reply that is being looked at */
@@ -138,7 +143,7 @@ static void plan_later(struct segment_plan *plan, const struct record *record, s
 			? record->authorised[(record->count - 1 - (how >> 3 & 1)) % record->count]
 			: take32(input);
 	plan->sequence += (offset & 0xf0) == 0 ? (uint32_t)offset - 4 : 1;
-	plan->acknowledgement = 0x1000;
+	plan->acknowledgement = offset == 0xff ? OTHER_SERVER_ISN + 1 : SERVER_ISN + 1;
 	plan->payload = payloads[how >> 6];
 	plan->payload_length = (how & 0x20) != 0 ? take8(input) % 64 : 28;
 	if ((how & 0x30) == 0x10)
@@ -191,9 +196,16 @@ static void check_range(const struct service *service, const struct record *reco
 	     offset + (int32_t)segment->payload_length >= service->integrity);
 }
 
+static void begin(struct record *record, uint32_t isn)
+{
+	record->open = record->checked = record->answered = false;
+	record->isn = isn;
+}
+
+/* conntrack: what it said, when it was asked. */
 static void check_syn(const struct service *service, struct record *record,
-		      const struct segment *was, const struct segment *is,
-		      const struct decision *decision)
+		      const struct segment *was, const struct segment *is, bool asked,
+		      enum connection_state conntrack, const struct decision *decision)
 {
 	int which = find_isn(record, was->sequence);
 	bool right = is_token(service, was);
@@ -201,7 +213,12 @@ static void check_syn(const struct service *service, struct record *record,
 	/* No unauthorised SYN. */
 	MUST(!goes_on(decision) || right || which >= 0);
 	MUST(!goes_on(decision) || which < 0 || !record->dead[which]);
-	MUST(decision->verdict != VERDICT_PASS && decision->verdict != VERDICT_RESET);
+	MUST(decision->verdict != VERDICT_RESET);
+	/* While there is a connection, its mark stays, whatever the SYN. */
+	MUST(decision->verdict != VERDICT_PASS || (asked && conntrack == CONNECTION_VERIFIED));
+	MUST(!goes_on(decision) || !asked || conntrack != CONNECTION_UNKNOWN);
+	if (asked && conntrack == CONNECTION_VERIFIED && decision->verdict == VERDICT_PENDING)
+		MUST(!record->open && record->isn == was->sequence);
 	/* No payload before its check. */
 	if (service->integrity > 0) {
 		MUST(decision->verdict != VERDICT_VERIFIED);
@@ -216,8 +233,12 @@ static void check_syn(const struct service *service, struct record *record,
 	}
 	if (decision->verdict == VERDICT_VERIFIED)
 		record->open = true;
-	else if (decision->reason == REASON_TOKEN_VALID)
-		record->open = record->checked = false;
+	if (decision->verdict == VERDICT_VERIFIED || decision->reason == REASON_TUPLE_BUSY)
+		return;
+	if (decision->reason == REASON_TOKEN_VALID)
+		begin(record, was->sequence);
+	else if (!asked)
+		record->checked = false;
 }
 
 static void check_later(const struct service *service, struct record *record,
@@ -228,6 +249,8 @@ static void check_later(const struct service *service, struct record *record,
 
 	if (goes_on(decision) && !record->open && conntrack != CONNECTION_VERIFIED) {
 		MUST(record->count > 0);
+		if ((was->flags & (TCP_ACK | TCP_SYN | TCP_RST)) == TCP_ACK)
+			MUST(record->answered && was->acknowledgement == record->server + 1);
 		if (was->payload_length > 0) {
 			MUST(service->integrity > 0 && checksum_valid);
 			MUST(decision->verdict == VERDICT_DELIVER || record->checked);
@@ -235,6 +258,7 @@ static void check_later(const struct service *service, struct record *record,
 	}
 	if (decision->verdict == VERDICT_DELIVER) {
 		MUST(!record->open && is_right_payload(service, record, was, checksum_valid));
+		MUST(was->sequence == record->isn + 1);
 		record->checked = true;
 		record->checked_isn = was->sequence - 1;
 		memcpy(record->checked_bytes, was->packet->bytes + was->payload,
@@ -289,18 +313,64 @@ static void give(unsigned int connection, size_t length, uint8_t how)
 	MUST(packet_parse(&packet, bytes, length) == REASON_NONE);
 	MUST(segment_parse(&segment, &packet) == REASON_NONE);
 	bool valid = segment_checksum_valid(&was);
-	protect_judge(engine, table, &segment, (struct moment){.steady = now}, &decision);
+	const struct moment moment = {.steady = now};
+	protect_judge(engine, table, &segment, (how & 0x30) == 0x30, moment, &decision);
 	bool asked = decision.verdict == VERDICT_LOOKUP;
 	if (asked)
-		protect_resolve(&segment, conntrack, &decision);
+		protect_resolve(engine, &segment, conntrack, moment, &decision);
 	MUST(decision.verdict != VERDICT_LOOKUP);
 	if (segment_is_initial_syn(&was))
-		check_syn(service, record, &was, &segment, &decision);
+		check_syn(service, record, &was, &segment, asked, conntrack, &decision);
 	else
 		check_later(service, record, &was, valid, asked ? conntrack : CONNECTION_UNKNOWN,
 			    &decision);
 	check_bytes(&packet, old_packet.length, valid, &decision);
 	MUST(protect_pending(engine) <= CAPACITY);
+}
+
+static enum verdict give_reply(const struct segment_plan *plan, bool verified)
+{
+	size_t length = segment_build(plan, bytes, sizeof(bytes));
+	struct packet packet;
+	struct segment segment;
+	struct decision decision;
+
+	MUST(packet_parse(&packet, bytes, length) == REASON_NONE);
+	MUST(segment_parse(&segment, &packet) == REASON_NONE);
+	protect_reply(engine, table, &segment, verified, now, &decision);
+	return decision.verdict;
+}
+
+/* A SYN+ACK begins another connection, which has to be checked, unless it is a copy. verified: the
+ * kernel calls the connection so. */
+static void answer_syn(unsigned int connection, uint32_t isn, uint32_t server, bool verified)
+{
+	struct record *record = &records[connection];
+	const struct tuple tuple = tuple_of(connection);
+	const struct segment_plan plan = {
+		.tuple = tuple_reverse(&tuple),
+		.sequence = server,
+		.acknowledgement = isn + 1,
+		.flags = TCP_SYN | TCP_ACK,
+		.window = 1000,
+		.hop_limit = 64,
+	};
+	bool copy = record->answered && record->isn == isn && record->server == server;
+	enum verdict verdict = give_reply(&plan, verified);
+
+	if (services[connection / CLIENTS].integrity == 0)
+		return;
+	if (verdict == VERDICT_RESET)
+		MUST(!verified);
+	if (verdict == VERDICT_RESET || verdict == VERDICT_DROP)
+		return;
+	MUST(find_isn(record, isn) >= 0 && !record->dead[find_isn(record, isn)]);
+	if (!copy)
+		begin(record, isn);
+	MUST(verdict == VERDICT_PENDING ||
+	     (verdict == VERDICT_PASS && (!verified || record->open)));
+	record->answered = true;
+	record->server = server;
 }
 
 /* What the server says. It alone opens. */
@@ -312,23 +382,26 @@ static void answer(unsigned int connection, struct input *input)
 	const struct tuple tuple = tuple_of(connection);
 	const struct segment_plan plan = {
 		.tuple = tuple_reverse(&tuple),
-		.sequence = 0x1000,
+		.sequence = record->server + 1,
 		.acknowledgement = record->checked_isn + (how & 0x3f),
 		.flags = (how & 0xc0) == 0xc0 ? take8(input) : TCP_ACK,
 		.window = 1000,
 		.hop_limit = 64,
 	};
-	size_t length = segment_build(&plan, bytes, sizeof(bytes));
-	struct packet packet;
-	struct segment segment;
-	struct decision decision;
 
-	MUST(packet_parse(&packet, bytes, length) == REASON_NONE);
-	MUST(segment_parse(&segment, &packet) == REASON_NONE);
-	record->acknowledged = record->checked && (plan.flags & TCP_ACK) != 0 &&
+	if ((plan.flags & TCP_SYN) != 0) {
+		uint8_t which = take8(input);
+
+		if (record->count > 0)
+			answer_syn(connection, record->authorised[(which & 0x1f) % record->count],
+				   (which & 0x20) != 0 ? OTHER_SERVER_ISN : SERVER_ISN,
+				   (which & 0x40) != 0);
+		return;
+	}
+	record->acknowledged = record->checked && record->answered && (plan.flags & TCP_ACK) != 0 &&
 			       (how & 0x3f) >= 1 + service->integrity;
-	protect_reply(engine, table, &segment, now, &decision);
-	MUST(decision.verdict == VERDICT_PASS || decision.verdict == VERDICT_RESET);
+	enum verdict verdict = give_reply(&plan, false);
+	MUST(verdict == VERDICT_PASS || verdict == VERDICT_RESET);
 	record->acknowledged = false;
 }
 
@@ -390,6 +463,9 @@ static void step(struct input *input)
 	if ((how & 0xf) == 1)
 		bytes[header + take8(input) % (length - header)] ^= take8(input);
 	give(connection, length, how);
+	/* Most servers answer at once. */
+	if ((what & 3) == 0 && (how & 0x30) != 0x20 && records[connection].count > 0)
+		answer_syn(connection, plan.sequence, SERVER_ISN, (how & 0x40) != 0);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -25,6 +25,7 @@ check_PROGRAMS += \
 	tests/unit/test-packet \
 	tests/unit/test-promise \
 	tests/unit/test-protect \
+	tests/unit/test-protect-syn \
 	tests/unit/test-queue \
 	tests/unit/test-replay-guard \
 	tests/unit/test-reassemble \
@@ -77,6 +78,7 @@ tests_unit_test_offload_SOURCES = tests/unit/test_offload.c
 tests_unit_test_packet_SOURCES = tests/unit/packet_maker.h tests/unit/test_packet.c
 tests_unit_test_promise_SOURCES = tests/unit/test_promise.c
 tests_unit_test_protect_SOURCES = tests/unit/test_protect.c
+tests_unit_test_protect_syn_SOURCES = tests/unit/test_protect_syn.c
 tests_unit_test_queue_SOURCES = tests/unit/test_queue.c
 tests_unit_test_replay_guard_SOURCES = tests/unit/test_replay_guard.c
 tests_unit_test_reassemble_SOURCES = tests/unit/test_reassemble.c

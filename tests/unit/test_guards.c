@@ -52,7 +52,7 @@ static void set_up(void)
 	world.table = service_table_new(rows, 3);
 	world.guards = guards_new(1024, hash_key);
 	world.now = (struct moment){.steady = START, .wall = 1700000000};
-	const struct protect_options options = {.capacity = 1024};
+	const struct protect_options options = {.capacity = 1024, .client_only = true};
 
 	for (size_t i = 0; i < 2; i++) {
 		world.engines[i] = protect_new(&options, hash_key, START);
@@ -87,7 +87,7 @@ static void send_syn(size_t worker, const char *source, uint16_t source_port, ui
 	};
 
 	make_segment(&world.segment, &world.packet, world.bytes, sizeof(world.bytes), &plan);
-	protect_judge(world.engines[worker], world.table, &world.segment, world.now,
+	protect_judge(world.engines[worker], world.table, &world.segment, false, world.now,
 		      &world.decision);
 }
 
@@ -287,7 +287,7 @@ START_TEST(wrong_payload_counts)
 		};
 		make_segment(&world.segment, &world.packet, world.bytes, sizeof(world.bytes),
 			     &plan);
-		protect_judge(world.engines[0], world.table, &world.segment, world.now,
+		protect_judge(world.engines[0], world.table, &world.segment, false, world.now,
 			      &world.decision);
 		expect(VERDICT_RESET, REASON_PAYLOAD_WRONG);
 	}

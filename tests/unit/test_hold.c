@@ -35,7 +35,7 @@ static struct decision decision;
 static void judge(const struct segment_plan *plan)
 {
 	make_segment(&segment, &packet, bytes, sizeof(bytes), plan);
-	protect_judge(engine, table, &segment, (struct moment){.steady = now}, &decision);
+	protect_judge(engine, table, &segment, false, (struct moment){.steady = now}, &decision);
 }
 
 /* A client's segment at an offset behind its ISN. */
@@ -92,7 +92,7 @@ static void reply(uint8_t flags, uint32_t sequence, uint32_t acknowledgement)
 	};
 
 	make_segment(&segment, &packet, bytes, sizeof(bytes), &plan);
-	protect_reply(engine, table, &segment, now, &decision);
+	protect_reply(engine, table, &segment, false, now, &decision);
 }
 
 static void set_up(void)
@@ -480,7 +480,8 @@ START_TEST(unknown_connection)
 
 	judge(&data);
 	expect(VERDICT_LOOKUP, REASON_NO_CONNECTION);
-	protect_resolve(&segment, CONNECTION_PENDING, &decision);
+	protect_resolve(engine, &segment, CONNECTION_PENDING, (struct moment){.steady = now},
+			&decision);
 	expect(VERDICT_RESET, REASON_PENDING_UNKNOWN);
 	/* The server expects another number; its answer must still be recognised. */
 	ck_assert(decision.keep_entry);

@@ -90,7 +90,7 @@ static void judge(enum verdict verdict, enum reason reason)
 {
 	struct moment now = {.steady = world.now, .wall = world.wall};
 
-	protect_judge(world.engine, world.table, &world.segment, now, &world.decision);
+	protect_judge(world.engine, world.table, &world.segment, false, now, &world.decision);
 	ck_assert_str_eq(reason_word(world.decision.reason), reason_word(reason));
 	ck_assert_int_eq(world.decision.verdict, verdict);
 }
@@ -99,6 +99,13 @@ static void judge_plan(struct segment_plan plan, enum verdict verdict, enum reas
 {
 	parse(&plan);
 	judge(verdict, reason);
+}
+
+static void resolve(enum connection_state state)
+{
+	struct moment now = {.steady = world.now, .wall = world.wall};
+
+	protect_resolve(world.engine, &world.segment, state, now, &world.decision);
 }
 
 static uint32_t auth_isn(const struct key *key)
@@ -189,14 +196,14 @@ START_TEST(every_other_flag_asks_conntrack)
 		/* Even with the token as its sequence number. */
 		judge_plan(plan_to(false, (uint8_t)flags, isn, 3), VERDICT_LOOKUP,
 			   REASON_NO_CONNECTION);
-		protect_resolve(&world.segment, CONNECTION_UNKNOWN, &world.decision);
+		resolve(CONNECTION_UNKNOWN);
 		ck_assert_int_eq(world.decision.verdict, VERDICT_CLOSED);
 	}
 	judge_plan(plan_to(false, TCP_ACK, isn, 3), VERDICT_LOOKUP, REASON_NO_CONNECTION);
-	protect_resolve(&world.segment, CONNECTION_VERIFIED, &world.decision);
+	resolve(CONNECTION_VERIFIED);
 	ck_assert_int_eq(world.decision.verdict, VERDICT_PASS);
 	judge_plan(plan_to(false, TCP_ACK, isn, 3), VERDICT_LOOKUP, REASON_NO_CONNECTION);
-	protect_resolve(&world.segment, CONNECTION_PENDING, &world.decision);
+	resolve(CONNECTION_PENDING);
 	ck_assert_int_eq(world.decision.verdict, VERDICT_RESET);
 }
 END_TEST
@@ -214,10 +221,22 @@ START_TEST(wrong_checksum_is_not_judged)
 }
 END_TEST
 
+/* The server's side of the pending connection. */
+static void reply(uint8_t flags, uint32_t sequence, uint32_t acknowledgement)
+{
+	struct segment_plan plan = plan_to(true, flags, sequence, 0);
+
+	plan.tuple = tuple_reverse(&plan.tuple);
+	plan.acknowledgement = acknowledgement;
+	parse(&plan);
+	protect_reply(world.engine, world.table, &world.segment, false, world.now, &world.decision);
+}
+
 static void open_pending(uint32_t isn)
 {
 	judge_plan(plan_to(true, TCP_SYN, isn, 0), VERDICT_PENDING, REASON_TOKEN_VALID);
 	ck_assert_uint_eq(protect_pending(world.engine), 1);
+	reply(TCP_SYN | TCP_ACK, 4710, isn + 1);
 	judge_plan(plan_to(true, TCP_ACK, isn + 1, 0), VERDICT_PENDING, REASON_PENDING_EMPTY);
 }
 
@@ -240,17 +259,6 @@ START_TEST(data_elsewhere_waits)
 	judge_plan(plan, VERDICT_DELIVER, REASON_PAYLOAD_VALID);
 }
 END_TEST
-
-/* The server's side of the pending connection. */
-static void reply(uint8_t flags, uint32_t sequence, uint32_t acknowledgement)
-{
-	struct segment_plan plan = plan_to(true, flags, sequence, 0);
-
-	plan.tuple = tuple_reverse(&plan.tuple);
-	plan.acknowledgement = acknowledgement;
-	parse(&plan);
-	protect_reply(world.engine, world.table, &world.segment, world.now, &world.decision);
-}
 
 START_TEST(right_payload_opens)
 {
@@ -313,9 +321,11 @@ START_TEST(dead_stays_dead)
 		bool alive = i < REMEMBERED;
 		judge_plan(plan, alive ? VERDICT_PENDING : VERDICT_CLOSED,
 			   alive ? REASON_TOKEN_VALID : REASON_CONNECTION_DEAD);
-		if (alive)
+		if (alive) {
+			reply(TCP_SYN | TCP_ACK, 4710, isns[i] + 1);
 			judge_plan(plan_to(true, TCP_ACK, isns[i] + 1, NUMBER), VERDICT_RESET,
 				   REASON_PAYLOAD_WRONG);
+		}
 		for (uint32_t j = 0; j <= i; j++) {
 			plan.options.tsval = 1000 + j;
 			plan.sequence = isns[j];
