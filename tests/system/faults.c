@@ -7,8 +7,10 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <libconfig.h>
+#include <libmnl/libmnl.h>
 #include <link.h>
 #include <linux/netfilter/nfnetlink.h>
+#include <linux/netfilter/nfnetlink_conntrack.h>
 #include <linux/netfilter/nfnetlink_queue.h>
 #include <linux/netlink.h>
 #include <nftables/libnftables.h>
@@ -33,6 +35,7 @@ struct faults {
 	_Atomic int64_t clock;        /* seconds to add to the wall clock */
 	_Atomic int64_t transactions; /* so many of the next ones the kernel refuses */
 	_Atomic int64_t watch;        /* receiving news of rules: 1 finds some lost, once */
+	_Atomic int64_t marks;        /* so many of the next changes of a ct mark fail */
 	_Atomic int64_t done;         /* how often something failed */
 	char place[256];              /* where the allocation failed */
 };
@@ -242,12 +245,11 @@ const char *nft_ctx_get_error_buffer(struct nft_ctx *context)
 	INSIDE(OWNER_NFTABLES, next(context));
 }
 
-static bool is_refused(void)
+/* counter: how many more are to fail. */
+static bool is_refused(_Atomic int64_t *counter)
 {
-	if (faults == NULL)
-		return false;
-	int64_t left = atomic_load(&faults->transactions);
-	while (left > 0 && !atomic_compare_exchange_weak(&faults->transactions, &left, left - 1))
+	int64_t left = atomic_load(counter);
+	while (left > 0 && !atomic_compare_exchange_weak(counter, &left, left - 1))
 		;
 	if (left > 0)
 		atomic_fetch_add(&faults->done, 1);
@@ -261,7 +263,7 @@ int nft_run_cmd_from_buffer(struct nft_ctx *context, const char *commands)
 	char *spoilt;
 
 	NEXT(nft_run_cmd_from_buffer);
-	if (!is_refused()) {
+	if (faults == NULL || !is_refused(&faults->transactions)) {
 		INSIDE(OWNER_NFTABLES, next(context, commands));
 	}
 	size_t size = strlen(commands) + sizeof(impossible);
@@ -272,6 +274,19 @@ int nft_run_cmd_from_buffer(struct nft_ctx *context, const char *commands)
 	int result = next(context, spoilt);
 	free(spoilt);
 	return result;
+}
+
+ssize_t mnl_socket_sendto(const struct mnl_socket *socket, const void *request, size_t length)
+{
+	const struct nlmsghdr *message = request;
+
+	NEXT(mnl_socket_sendto);
+	if (faults == NULL ||
+	    message->nlmsg_type != (NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_NEW) ||
+	    !is_refused(&faults->marks))
+		return next(socket, request, length);
+	errno = ENOBUFS;
+	return -1;
 }
 
 int clock_gettime(clockid_t clock, struct timespec *now)

@@ -18,7 +18,8 @@ REST, NFTABLES, FRAGILE = 1, 2, 3
 
 class Faults:
     """What faults.c reads (struct faults there). Attributes are its numbers."""
-    NAMES = ("owner", "countdown", "receive", "send", "clock", "transactions", "watch", "done")
+    NAMES = ("owner", "countdown", "receive", "send", "clock", "transactions", "watch", "marks",
+             "done")
 
     def __init__(self, lab):
         self.library = lab.folder / "faults.so"

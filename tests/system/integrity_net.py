@@ -113,3 +113,8 @@ def expect_open(net, said, data=RIGHT):
 FAMILIES = pytest.mark.parametrize("family", [0, 1], ids=["IPv4", "IPv6"])
 THANKS = "\nanswer = c.wait('P')\nprint('thanks' if answer and bytes(answer.payload) == b'thanks' else answer)"
 DEAD = "\nanswer = c.wait('R')\nprint('reset' if answer else 'silence')"
+PLACES = pytest.mark.parametrize("place", ["routed", "backend", "local"])
+
+
+def address_of(place, family):
+    return {"routed": Direct.SERVER, "backend": Direct.FRONT, "local": Direct.GATEWAY}[place][family]

@@ -73,10 +73,10 @@ class Client:
                 return segment
         return None
 
-    def connect(self, payload=b""):
+    def connect(self, payload=b"", patience=3.0):
         """SYN, SYN+ACK, ACK. Returns whether the server answered."""
         self.send("S", payload=payload)
-        answer = self.wait("SA")
+        answer = self.wait("SA", patience)
         if answer is None:
             return False
         self.peer = (answer.seq + 1) % 2**32

@@ -193,16 +193,18 @@ def test_later_bytes_need_no_daemon(net):
 # Each makes a segment that the gateway takes for good and that is thrown away behind it.
 DISCARDED = pytest.mark.parametrize("how", [
     pytest.param("hops=1", id="hop limit"),
-    pytest.param("c.peer = (c.peer - 60000) % 2**32; restore", id="old acknowledgement"),
     pytest.param("options=[(19, b'x' * 16)]", id="TCP-MD5"),
 ])
 
 
-def discarded(how):
-    """A script that sends the right bytes in such a segment."""
-    if how.endswith("restore"):
-        return (f"peer = c.peer\n{how.split(';')[0]}\nc.send('PA', 1, RIGHT)\nc.peer = peer\n")
-    return f"c.send('PA', 1, RIGHT, {how})\n"
+@FAMILIES
+def test_acknowledgement_of_what_the_server_has_not_said(net, family):
+    """It does not count, whatever it brings: the server may take it for one of another connection."""
+    script = ("c.connect()\npeer = c.peer\nfor wrong in (-60000, -1, 1, 60000):\n"
+              "    c.peer = (peer + wrong) % 2**32\n    c.send('A', 1)\n    c.send('PA', 1, WRONG)\n"
+              "c.peer = peer\nassert not c.wait('P', 1)\nc.send('PA', 1, RIGHT)" + THANKS)
+    expect_open(net, net.raw(script, family))
+    assert len(net.daemon.events(event="dropped", reason="acknowledgement-wrong")) == 8
 
 
 @FAMILIES
@@ -212,7 +214,8 @@ def test_right_bytes_that_the_server_discards_open_nothing(lab, how, reassemble,
     """Until the server has said that it has these bytes no other takes their place, and when they
     come at last the connection goes on."""
     net = IntegrityNet(lab, CONFIG.replace(f"integrity = {N};", f"integrity = {N}; {reassemble}"))
-    script = ("c.connect()\n" + discarded(how) + "c.send('PA', 1, WRONG)\nc.send('A', 1, b'xyz')\n"
+    script = (f"c.connect()\nc.send('PA', 1, RIGHT, {how})\n"
+              "c.send('PA', 1, WRONG)\nc.send('A', 1, b'xyz')\n"
               "c.send('PA', N - 2, WRONG[N - 3:])\nc.send('FA', 5)\n"
               "assert not c.wait('P', 1)\nc.send('PA', 1, RIGHT)" + THANKS)
     expect_open(net, net.raw(script, family))

@@ -8,8 +8,8 @@ import subprocess
 import pytest
 
 import knock_client
-from integrity_net import (DEAD, FAMILIES, N, PORT, RIGHT, SECRET, THANKS, WRONG, IntegrityNet,
-                           expect_open)
+from integrity_net import (DEAD, FAMILIES, N, PLACES, PORT, RIGHT, SECRET, THANKS, WRONG,
+                           IntegrityNet, address_of, expect_open)
 from lab import KNOCKCTL, PYTHON, SOURCE, wait_until
 from topology import Direct
 
@@ -34,13 +34,6 @@ queues = {{ first = 40; count = 2; }};
 max_held = 2;
 log = {{ level = "debug"; }};
 """
-PLACES = pytest.mark.parametrize("place", ["routed", "backend", "local"])
-
-
-def address_of(place, family):
-    return {"routed": Direct.SERVER, "backend": Direct.FRONT, "local": Direct.GATEWAY}[place][family]
-
-
 @pytest.fixture
 def net(lab):
     return IntegrityNet(lab, CONFIG)
