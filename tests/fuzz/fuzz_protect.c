@@ -464,8 +464,8 @@ static void step(struct input *input)
 		bytes[header + take8(input) % (length - header)] ^= take8(input);
 	give(connection, length, how);
 	/* Most servers answer at once. */
-	if ((what & 3) == 0 && (how & 0x30) != 0x20 && records[connection].count > 0)
-		answer_syn(connection, plan.sequence, SERVER_ISN, (how & 0x40) != 0);
+	if ((what & 3) == 0 && (how & 0x0f) != 2 && records[connection].count > 0)
+		answer_syn(connection, plan.sequence, SERVER_ISN, how >> 6 == CONNECTION_VERIFIED);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
