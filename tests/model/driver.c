@@ -169,6 +169,42 @@ static void judge_error(const char *order, struct packet *packet)
 	print_answer(&decision, packet);
 }
 
+/* What conntrack knows of the connection is part of the order. */
+static bool judge_protected(const char *order, uint64_t now, struct segment *segment,
+			    struct decision *decision)
+{
+	static const struct {
+		const char *order;
+		bool from_server;
+		enum connection_state state;
+	} orders[] = {
+		{"from-client", false, CONNECTION_UNKNOWN},
+		{"on-pending", false, CONNECTION_PENDING},
+		{"on-verified", false, CONNECTION_VERIFIED},
+		{"from-server", true, CONNECTION_PENDING},
+		{"back-on-verified", true, CONNECTION_VERIFIED},
+	};
+	const struct moment moment = {.steady = now};
+	size_t i = 0;
+
+	while (i < sizeof(orders) / sizeof(orders[0]) && strcmp(order, orders[i].order) != 0)
+		i++;
+	if (i == sizeof(orders) / sizeof(orders[0]))
+		return false;
+	enum connection_state state = orders[i].state;
+	if (orders[i].from_server) {
+		protect_reply(protect, service_table, segment, state == CONNECTION_VERIFIED, now,
+			      decision);
+		return true;
+	}
+	bool syn = segment_is_initial_syn(segment);
+	protect_judge(protect, service_table, segment, state != CONNECTION_UNKNOWN, moment,
+		      decision);
+	if (syn && decision->verdict == VERDICT_LOOKUP)
+		protect_resolve(protect, segment, state, moment, decision);
+	return true;
+}
+
 static void judge(const char *order, uint64_t now, const char *hex)
 {
 	static uint8_t bytes[PACKET_SIZE];
@@ -188,11 +224,8 @@ static void judge(const char *order, uint64_t now, const char *hex)
 		egress_from_client(egress, destination_table, &segment, now, &decision);
 	} else if (strcmp(order, "server") == 0) {
 		egress_from_server(egress, destination_table, &segment, now, &decision);
-	} else if (strcmp(order, "from-client") == 0) {
-		protect_judge(protect, service_table, &segment, (struct moment){.steady = now},
-			      &decision);
-	} else if (strcmp(order, "from-server") == 0) {
-		protect_reply(protect, service_table, &segment, now, &decision);
+	} else if (judge_protected(order, now, &segment, &decision)) {
+		/* All done. */
 	} else if (!replay_segment(replay, &segment, (struct moment){.steady = now}, &decision)) {
 		puts("not-asked");
 		return;

@@ -5,7 +5,7 @@
 Of each byte the first copy counts. Nothing reaches the server before all N are there and their hash is
 that of the ISN, and from then on nothing else in their place. What the gateway acknowledged to the client
 it owes the server. The connection is verified when the server has acknowledged both."""
-from knock_model import Protect, payload_hash
+from knock_model import MOST_SPOILT, Protect, payload_hash
 from wire import ACK, FIN, RST, SYN, URG
 
 KEPT_BEHIND = 2048  # what begins further behind the N bytes need not be kept
@@ -34,6 +34,7 @@ class Stream:
         self.deadline = now + PENDING
         self.answering = False        # the client has acknowledged something: it wants to know of an end
         self.client_acknowledged = 0  # where a reset must stand for it
+        self.server_first = None  # its sequence number behind the SYN+ACK
         self.server_next = None
         self.forget()
 
@@ -71,6 +72,8 @@ class Streams(Protect):
         super().__init__(services)
         self.streams = {}
         self.due = set()  # tuples that have to be verified now
+        self.candidates = {}  # tuple: (ISN, secret) of a SYN that the server has yet to answer
+        self.opened = {}      # tuple: (the server's first number, when it was verified)
 
     # What clients send.
 
@@ -86,15 +89,45 @@ class Streams(Protect):
         return verdicts | {"lookup"} if "closed" in verdicts else verdicts
 
     def syn(self, segment, now):
-        checked = self.verified.get(segment.tuple) == segment.sequence
+        state = self.state(segment.tuple)
+        if state != "new":
+            return self.syn_on(segment, state)
         verdicts, _ = self.judge(segment)
-        if checked and verdicts == {"pending"}:
-            return {"drop"}  # a copy takes nothing away from what was verified
         if verdicts == {"pending"}:
-            isn, length, secret = self.pending[segment.tuple]
-            if segment.tuple not in self.streams or self.streams[segment.tuple].isn != isn:
-                self.streams[segment.tuple] = Stream(isn, length, secret, now)
+            self.begin(segment.tuple, *self.pending[segment.tuple], now)
         return verdicts
+
+    def state(self, key):
+        """What the kernel calls the connection."""
+        return "pending" if key in self.streams else "verified" if key in self.verified else "new"
+
+    def begin(self, key, isn, length, secret, now):
+        self.verified.pop(key, None)
+        self.candidates.pop(key, None)
+        self.pending[key] = isn, length, secret
+        self.streams[key] = Stream(isn, length, secret, now)
+
+    def syn_on(self, segment, state):
+        """A SYN on the tuple of a living connection takes nothing away from it: the server decides."""
+        key = segment.tuple
+        length, secrets = self.services[segment.destination, segment.destination_port]
+        living = self.streams[key].isn if state == "pending" else self.verified[key]
+        candidate, its_secret = self.candidates.get(key, (None, None))
+        if segment.wrong_checksum:
+            return {"closed", "drop"}
+        spoilt = [isn for tuple_, isn in self.dead if tuple_ == key]
+        if (key, segment.sequence) in self.dead or len(spoilt) == MOST_SPOILT:
+            return {"closed"}
+        secret = self.secret_for(segment, length, secrets)
+        if secret is None and segment.sequence not in (living, candidate):
+            return {"closed"}
+        if segment.flags & URG:
+            return {"closed"}
+        if segment.sequence == living:
+            return {"pending"} if state == "pending" else {"drop"}
+        if segment.sequence != candidate:
+            self.candidates[key] = segment.sequence, secret or its_secret
+        return {"pending"} if state == "pending" else {"pass"}
 
     def of_stream(self, segment, stream, now):
         offset = stream.offset(segment.sequence)
@@ -107,6 +140,10 @@ class Streams(Protect):
         if not segment.flags & ACK:
             # No server takes it (RFC 9293 3.10.7.4).
             return {"drop"} if segment.payload else {"drop", "pending"}
+        if stream.server_first is None or \
+                (segment.acknowledgement - stream.server_first) % 2**32 > \
+                (stream.server_next - stream.server_first) % 2**32:
+            return {"drop"}  # it is about another connection
         stream.answering = True
         stream.client_acknowledged = segment.acknowledgement
         if not segment.payload and not segment.flags & FIN:
@@ -192,10 +229,38 @@ class Streams(Protect):
 
     # What servers send.
 
-    def server(self, segment):
+    def answer(self, segment, key, now):
+        """A SYN+ACK: of which connection?"""
+        if not segment.flags & ACK:
+            known = key in self.verified or key in self.streams
+            return {"drop"} if known else {"drop", "reset"}
+        isn, first = (segment.acknowledgement - 1) % 2**32, (segment.sequence + 1) % 2**32
+        right = {"pending"} if key in self.verified else {"pass"}
+        stream = self.streams.get(key)
+        if self.verified.get(key) == isn and self.opened[key][0] == first:
+            return {"pass"}  # sent again
+        if stream is not None and stream.isn == isn:
+            if stream.server_first not in (None, first):
+                self.begin(key, *self.pending[key], now)
+        elif self.verified.get(key) == isn:
+            length, _ = self.services[segment.source, segment.source_port]
+            self.begin(key, isn, length, self.opened[key][2], now)
+        elif key in self.candidates and self.candidates[key][0] == isn:
+            length, _ = self.services[segment.source, segment.source_port]
+            self.begin(key, isn, length, self.candidates[key][1], now)
+        else:
+            return {"drop"} if key in self.verified or stream is not None else {"drop", "reset"}
+        stream = self.streams[key]
+        if stream.server_first != first:
+            stream.server_first = stream.server_next = first
+        return right
+
+    def server(self, segment, now):
         source, source_port, destination, destination_port = segment.tuple
         key = destination, destination_port, source, source_port
         stream = self.streams.get(key)
+        if segment.flags & (SYN | RST) == SYN:
+            return self.answer(segment, key, now)
         if stream is None:
             known = key in self.verified or segment.flags & RST
             return {"pass"} if known else {"reset"}
@@ -203,21 +268,22 @@ class Streams(Protect):
             stream.forget()
             stream.answering = False
             return {"pass"}
-        if not segment.flags & ACK:
-            return {"pass"}  # no client takes it
+        if not segment.flags & ACK or stream.server_first is None:
+            return {"pass"}  # no client takes it, or it is about another connection
         after = (segment.sequence + len(segment.payload) +
                  sum(1 for flag in (SYN, FIN) if segment.flags & flag)) % 2**32
-        if stream.server_next is None or segment.flags & SYN or signed(after - stream.server_next) > 0:
+        if signed(after - stream.server_next) > 0:
             stream.server_next = after
         if stream.checked:
-            self.acknowledged(key, stream, stream.offset(segment.acknowledgement))
+            self.acknowledged(key, stream, stream.offset(segment.acknowledgement), now)
         return {"pass"}
 
-    def acknowledged(self, key, stream, offset):
+    def acknowledged(self, key, stream, offset, now):
         if offset > stream.server_has:
             stream.server_has = min(offset, stream.there())
         if stream.server_has >= max(stream.length, stream.promised):
             self.verified[key] = stream.isn
+            self.opened[key] = stream.server_first, now, stream.secret
             self.due.add(key)
             del self.pending[key], self.streams[key]
 

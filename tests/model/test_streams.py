@@ -17,6 +17,7 @@ PORT = 443
 STEPS = 60
 TICK = 100           # milliseconds
 LONGEST = 250_000    # dead ISNs are remembered for longer
+REMEMBERED = 120_000  # what was verified, at least
 
 
 def turned(key):
@@ -41,8 +42,12 @@ class Judged:
 
     def client(self, segment):
         """Returns (what the gateway sent by itself, the segment that goes on to the server or None)."""
+        order = "from-client"
+        if segment.is_initial_syn and self.model.state(segment.tuple) != "new":
+            order = f"on-{self.model.state(segment.tuple)}"
         right = self.model.client(segment, self.now)
-        actions, (verdict, _, packet) = self.engine.order(f"from-client {self.now} {segment.pack().hex()}")
+        actions, (verdict, _, packet) = self.engine.order(f"{order} {self.now} {segment.pack().hex()}")
+        self.seen[f"{order} {verdict}"] += order != "from-client"
         self.seen[verdict] += 1
         must(verdict in right, f"{verdict}, the model says {right} for {segment}")
         sent = list(self.act(actions, segment.tuple))
@@ -53,10 +58,13 @@ class Judged:
         return sent, out
 
     def server(self, segment):
-        right = self.model.server(segment)
-        actions, (verdict, *_) = self.engine.order(f"from-server {self.now} {segment.pack().hex()}")
+        known = self.model.state(turned(segment.tuple))
+        answers = segment.flags & (FIN | SYN | RST | ACK) == SYN | ACK
+        order = "back-on-verified" if answers and known == "verified" else "from-server"
+        right = self.model.server(segment, self.now)
+        actions, (verdict, *_) = self.engine.order(f"{order} {self.now} {segment.pack().hex()}")
         must(verdict in right, f"{verdict}, the model says {right} for {segment}")
-        self.seen["from-server " + verdict] += 1
+        self.seen[f"{order} {verdict}"] += 1
         sent = list(self.act(actions, turned(segment.tuple)))
         self.model.time_is(self.now)
         return sent
@@ -81,6 +89,7 @@ class RandomSegments:
         self.secret = r.randbytes(20)
         self.payloads = {}  # client port: (ISN, TSval, its bytes)
         self.past = {}      # client port: all of these
+        self.rivals = {}    # client port: one whose SYN came while another was there
 
     def orders(self):
         return [f"pieces {self.length} {self.server} {PORT} {self.secret.hex()}", "begin"]
@@ -89,25 +98,37 @@ class RandomSegments:
         return Streams({(self.server, PORT): (self.length, [self.secret])})
 
     def fresh(self, port):
-        """A client that begins anew."""
+        """What a client that begins anew has to say."""
         r = self.r
         payload, tsval = r.randbytes(self.length + r.choice((0, 1, 30, 3000))), r.getrandbits(32)
         isn = token(self.secret, self.server, PORT, tsval, payload[:self.length])
-        self.payloads[port] = isn, tsval, payload
-        self.past.setdefault(port, []).append(self.payloads[port])
+        self.past.setdefault(port, []).append((isn, tsval, payload))
+        return isn, tsval, payload
+
+    def forgotten(self, judged, port):
+        """Whether the gateway may have forgotten that it is verified."""
+        key = self.client, port, self.server, PORT
+        return key in judged.model.verified and judged.now - judged.model.opened[key][1] > REMEMBERED
 
     def syn(self, judged, port):
         r = self.r
-        key = self.client, port, self.server, PORT
-        idle = key not in judged.model.streams and key not in judged.model.verified
+        idle = judged.model.state((self.client, port, self.server, PORT)) == "new"
+        if self.forgotten(judged, port):
+            return
         if port not in self.payloads or (idle and r.random() < 0.8):
-            self.fresh(port)
+            self.payloads[port] = self.fresh(port)
         elif idle:
             self.payloads[port] = r.choice(self.past[port])
         isn, tsval, _ = self.payloads[port]
+        if not idle and r.random() < 0.6:
+            if port not in self.rivals or r.random() < 0.5:
+                self.rivals[port] = r.choice((self.fresh(port), *self.past[port]))
+            isn, tsval, _ = self.rivals[port]
+            if r.random() < 0.3:
+                tsval += 1000  # a copy
         if r.random() < 0.05:
             isn ^= 1 << r.randrange(16, 32)
-        judged.client(self.from_client(port, isn, flags=SYN, tsval=tsval,
+        judged.client(self.from_client(port, isn, flags=SYN, tsval=tsval % 2**32,
                                        payload=r.choice((b"", b"", b"early"))))
 
     def from_client(self, port, sequence, tsval=None, **fields):
@@ -129,7 +150,8 @@ class RandomSegments:
         flags = r.choice((ACK, ACK | PSH)) if r.random() < 0.86 else \
             r.choice((ACK | FIN, ACK | FIN, RST | ACK, SYN | ACK, FIN, PSH, ACK | URG, 255))
         judged.client(self.from_client(
-            port, isn + 1 + start, flags=flags, acknowledgement=5001, payload=data,
+            port, isn + 1 + start, flags=flags, payload=data,
+            acknowledgement=self.acknowledged(stream) + r.choice((0,) * 20 + (-1, 1)),
             wrong_checksum=r.choice((0,) * 30 + (1,))))
 
     def empty(self, judged, port):
@@ -138,22 +160,35 @@ class RandomSegments:
         at = r.choice((0, stream.there() if stream else 0, r.randrange(len(payload) + 1), -1))
         flags = r.choice((ACK, ACK, ACK, ACK | FIN, ACK | FIN, RST, RST | ACK, SYN | ACK, 0, ACK | URG))
         judged.client(self.from_client(port, isn + 1 + at, flags=flags,
-                                       acknowledgement=5001 + r.choice((0, 7))))
+                                       acknowledgement=self.acknowledged(stream) + r.choice((0, 7))))
+
+    @staticmethod
+    def acknowledged(stream):
+        return stream.server_first if stream and stream.server_first else 5001
 
     def reply(self, judged, port):
         r, (isn, _, payload) = self.r, self.payloads[port]
-        stream = judged.model.streams.get((self.client, port, self.server, PORT))
+        key = self.client, port, self.server, PORT
+        stream = judged.model.streams.get(key)
         there = stream.there() if stream else 0
         acknowledged = r.choice((there, there, 0, self.length, r.randrange(len(payload) + 1)))
-        flags, sequence = r.choice((ACK, ACK, ACK | PSH)), 5001
-        if stream is None or stream.server_next is None or r.random() < 0.1:
-            flags, sequence, acknowledged = SYN | ACK, 5000, 0
+        flags, sequence = r.choice((ACK, ACK, ACK | PSH)), self.acknowledged(stream)
+        if stream is None or (stream.server_first is None and r.random() < 0.9) or r.random() < 0.15:
+            flags, sequence, acknowledged = SYN | ACK, r.choice((5000,) * 9 + (6000,)), 0
+            rival = self.rivals.get(port)
+            if rival is not None and judged.model.state(key) != "new" and r.random() < 0.4:
+                isn = rival[0]
+            if self.forgotten(judged, port):
+                return
         elif r.random() < 0.06:
-            flags = r.choice((RST, RST | ACK, ACK | FIN, PSH))
+            flags = r.choice((RST, RST | ACK, ACK | FIN, PSH, SYN))
         judged.server(Segment(self.server, self.client, PORT, port, sequence,
                               (isn + 1 + acknowledged) % 2**32, flags,
-                              payload=r.choice((b"", b"", b"welcome")),
+                              payload=r.choice((b"", b"", b"welcome")) if flags & SYN == 0 else b"",
                               options=b"\2\4\x05\xb4" if flags & SYN else b""))
+        stream = judged.model.streams.get(key)
+        self.payloads[port] = next((known for known in self.past[port] if stream and
+                                    known[0] == stream.isn), self.payloads[port])
 
     def time(self, judged):
         if judged.now < LONGEST:
