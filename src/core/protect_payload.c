@@ -4,6 +4,8 @@
 #include "protect_internal.h"
 #include "token.h"
 
+enum { COOKIE_SLACK = 3 }; /* Linux keeps one of four values of the MSS in a cookie */
+
 static void act(struct protect *protect, enum protect_action_kind kind, enum reason reason,
 		const struct tuple *tuple, const struct segment_plan *plan)
 {
@@ -106,6 +108,24 @@ static void judge_payload(struct protect *protect, struct connection *connection
 	decide(decision, VERDICT_DELIVER, REASON_PAYLOAD_VALID);
 }
 
+/* A server with SYN cookies takes the number in the first ACK for the beginning of the stream, and
+ * Linux takes one that is a little beside the truth. So nothing may come from there before the
+ * server has taken a byte at ISN + 1. */
+static bool begins_late(const struct connection *connection, const struct segment *segment)
+{
+	uint32_t offset = segment->sequence - (connection->isn + 1);
+
+	return offset > 0 && offset <= COOKIE_SLACK;
+}
+
+static void become_acknowledgement(const struct hold *hold, struct segment *segment,
+				   struct decision *decision)
+{
+	segment_strip_payload(segment);
+	segment_set_sequence(segment, hold_server_expects(hold));
+	decision->modified = true;
+}
+
 /* The payload stays here; an acknowledgement that the server does not have yet goes on. */
 static void hold_back(struct hold *hold, struct segment *segment, struct decision *decision)
 {
@@ -115,8 +135,7 @@ static void hold_back(struct hold *hold, struct segment *segment, struct decisio
 	if (!news)
 		return;
 	hold->passed_acknowledgement = segment->acknowledgement;
-	segment_strip_payload(segment);
-	decision->modified = true;
+	become_acknowledgement(hold, segment, decision);
 	decision->verdict = VERDICT_PENDING;
 }
 
@@ -135,8 +154,7 @@ static void deliver(struct protect *protect, struct connection *connection, stru
 	if (passes)
 		return;
 	/* It came with other bytes than an earlier copy: without them it is an acknowledgement. */
-	segment_strip_payload(segment);
-	decision->modified = true;
+	become_acknowledgement(hold, segment, decision);
 }
 
 static void collect(struct protect *protect, struct connection *connection, struct hold *hold,
@@ -160,11 +178,13 @@ static void collect(struct protect *protect, struct connection *connection, stru
 
 /* The check was passed, but the server has not acknowledged all of it. Only these very bytes may
  * reach it: from us, or from a client that sends them again. */
-static void follow(const struct hold *hold, const struct segment *segment,
-		   struct decision *decision)
+static void follow(const struct connection *connection, const struct hold *hold,
+		   const struct segment *segment, struct decision *decision)
 {
 	if (hold_contradicts(hold, segment))
 		decide(decision, VERDICT_DROP, REASON_PAYLOAD_CONFLICT);
+	else if (hold->delivered == 0 && begins_late(connection, segment))
+		decide(decision, VERDICT_DROP, REASON_PAYLOAD_OUT_OF_ORDER);
 	else
 		decide(decision, VERDICT_PENDING, REASON_CONNECTION_VERIFIED);
 }
@@ -187,25 +207,39 @@ static void judge_reset(struct protect *protect, struct connection *connection,
 	decision->modified = true;
 }
 
+/* The server knows nothing of the bytes that are held. */
+static void pass_empty(const struct hold *hold, struct segment *segment, struct decision *decision)
+{
+	uint32_t expects = hold_server_expects(hold);
+
+	decide(decision, VERDICT_PENDING, REASON_PENDING_EMPTY);
+	if ((int32_t)(segment->sequence - expects) <= 0)
+		return;
+	segment_set_sequence(segment, expects);
+	decision->modified = true;
+}
+
 /* What comes once the first bytes are held, or on their way. */
 static void judge_further(struct protect *protect, struct connection *connection, struct hold *hold,
 			  struct segment *segment, struct moment now, struct decision *decision)
 {
 	hold_note_client(hold, segment);
 	if (hold->checked)
-		follow(hold, segment, decision);
+		follow(connection, hold, segment, decision);
 	else if (segment->payload_length == 0 && (segment->flags & TCP_FIN) == 0)
-		decide(decision, VERDICT_PENDING, REASON_PENDING_EMPTY);
+		pass_empty(hold, segment, decision);
 	else
 		collect(protect, connection, hold, segment, now, decision);
 }
 
 /* Nothing yet, and this segment brings nothing. An end in the middle of nowhere would take the
- * place of a byte that is yet to be checked. */
+ * place of a byte that is yet to be checked; for the rest see begins_late(). */
 static void judge_empty(const struct connection *connection, const struct segment *segment,
 			struct decision *decision)
 {
-	if ((segment->flags & TCP_FIN) != 0 && segment->sequence != connection->isn + 1)
+	bool fin = (segment->flags & TCP_FIN) != 0;
+
+	if ((fin && segment->sequence != connection->isn + 1) || begins_late(connection, segment))
 		decide(decision, VERDICT_DROP, REASON_PAYLOAD_OUT_OF_ORDER);
 	else
 		decide(decision, VERDICT_PENDING, REASON_PENDING_EMPTY);

@@ -142,16 +142,16 @@ static bool wants_replies(const struct config *config)
 	return false;
 }
 
-/* What the server has acknowledged verifies a connection, and its SYN+ACK begins another one, so a
- * client's network must not be able to say it in the server's name: such a segment comes from where
- * the client is, and not from where the server is. */
+/* What the server has acknowledged verifies a connection, and its SYN+ACK begins another one, so
+ * nobody else may be able to say it in the server's name: a packet that comes from where no route
+ * leads to the server is forged. */
 static void write_forged_replies(FILE *stream, const struct marks *marks)
 {
 	fprintf(stream,
-		"\t\tct direction reply ct mark & 0x%08x == 0x%08x fib saddr . iif oif missing "
-		"fib daddr . iif oif exists drop\n"
-		"\t\t" SYN_ACK " ct direction reply ct mark & 0x%08x == 0x%08x fib saddr . iif oif "
-		"missing fib daddr . iif oif exists drop\n",
+		"\t\tiif != \"lo\" ct direction reply ct mark & 0x%08x == 0x%08x "
+		"fib saddr . iif oif missing drop\n"
+		"\t\t" SYN_ACK " iif != \"lo\" ct direction reply ct mark & 0x%08x == 0x%08x "
+		"fib saddr . iif oif missing drop\n",
 		marks->mask, marks->pending, marks->mask, marks->verified);
 }
 

@@ -42,11 +42,11 @@ class Client:
             packet[TCP].chksum ^= 0x0101
         self.raw.sendto(bytes(packet), (self.address, 0))
 
-    def send_back(self, flags, sequence, offset):
+    def send_back(self, flags, sequence, offset, source=None, to=None):
         """A segment in the server's name, as somebody between us and the gateway would forge it: it
         goes to the gateway all the same."""
         ip = IPv6 if ":" in self.address else IP
-        packet = ip(src=self.address, dst=self.source) / TCP(
+        packet = ip(src=source or self.address, dst=to or self.source) / TCP(
             flags=flags, seq=sequence, ack=(self.isn + offset) % 2**32, window=65000,
             sport=self.ports["dport"], dport=self.ports["sport"])
         self.sniffer.send(bytes(Ether(dst=self.gateway) / packet))

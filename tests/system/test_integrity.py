@@ -141,6 +141,27 @@ def test_syn_cookies_of_the_server(net):
     assert net.seen() == "ConnectionResetError", net.daemon.log()
 
 
+@FAMILIES
+@SERVICES
+@pytest.mark.parametrize("first", ["c.send('A', 3)\n", "c.send('PA', 3, RIGHT[2:5])\n",
+                                   "c.send('PA', 1, RIGHT[:1], hops=1)\nc.send('A', 3)\n",
+                                   "c.send('PA', 1, RIGHT, hops=1)\nc.send('A', 3)\n",
+                                   "c.send('PA', 1, RIGHT, hops=1)\nc.send('PA', 3, RIGHT[2:])\n"],
+                         ids=["nothing", "inside", "held", "lost, nothing", "lost, inside"])
+def test_handshake_with_a_cookie_and_another_number(lab, family, reassemble, first):
+    """A server with SYN cookies would begin the stream up to three bytes late."""
+    net = IntegrityNet(lab, CONFIG.replace(f"integrity = {N};", f"integrity = {N}; {reassemble}"))
+    net.server.sysctl("net.ipv4.tcp_syncookies", 2)
+    cut = not reassemble and "RIGHT[:1]" in first  # too short, so the connection ends
+    said = net.raw("c.send('S', options=[('MSS', 1460)])\nc.peer = (c.wait('SA').seq + 1) % 2**32\n" +
+                   first + ("c.send('A', 1)" + DEAD if cut else "c.send('PA', 1, RIGHT)" + THANKS),
+                   family)
+    if cut:
+        assert said == "reset\n"
+    else:
+        expect_open(net, said)
+
+
 @pytest.mark.parametrize("end", ["kill", "stop"])
 def test_restart_while_pending_ends_the_connection(net, end):
     """The new daemon does not know the SYN: it cannot check, so it does not open."""
@@ -247,6 +268,23 @@ def test_acknowledgement_forged_on_the_client_s_side(lab, reassemble, family):
               "for i in range(3):\n    c.send_back('A', c.peer, 1 + len(RIGHT))\n"
               "c.send('PA', 1, WRONG)\nassert not c.wait('P', 1)\nc.send('PA', 1, RIGHT)" + THANKS)
     expect_open(net, net.raw(script, family))
+    assert net.daemon.events(event="dropped", reason="payload-conflict")
+
+
+@FAMILIES
+@SERVICES
+def test_acknowledgement_forged_in_the_name_of_a_backend(lab, reassemble, family):
+    """With snat a backend speaks to the gateway's own address, which no interface leads to; and the
+    default route does not make the client's side that of the backend."""
+    net = IntegrityNet(lab, CONFIG.replace("backends =", f"snat = true; {reassemble} backends ="))
+    net.gateway.default_route("10.2.0.2", "fd02::2")
+    for kind in ("all", "default", "out0"):
+        net.gateway.sysctl(f"net.ipv4.conf.{kind}.rp_filter", 0)
+    backend, gateway = Direct.SERVER[family], ("10.3.0.1", "fd03::1")[family]
+    script = ("c.connect()\nc.send('PA', 1, RIGHT, hops=1)\nfor i in range(3):\n"
+              f"    c.send_back('A', c.peer, 1 + len(RIGHT), '{backend}', '{gateway}')\n"
+              "c.send('PA', 1, WRONG)\nassert not c.wait('P', 1)\nc.send('PA', 1, RIGHT)" + THANKS)
+    expect_open(net, net.raw(script, family, address=Direct.FRONT[family]))
     assert net.daemon.events(event="dropped", reason="payload-conflict")
 
 

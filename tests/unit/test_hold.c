@@ -195,6 +195,35 @@ START_TEST(one_segment_in_vain)
 }
 END_TEST
 
+/* A server with SYN cookies may take the number in an ACK for the beginning of the stream. */
+START_TEST(late_beginning)
+{
+	service.reassemble = _i == 0;
+	shake_hands();
+	for (uint32_t offset = 2; offset <= 4; offset++)
+		send_bytes(offset, 0, VERDICT_DROP, REASON_PAYLOAD_OUT_OF_ORDER);
+	if (service.reassemble) {
+		send_bytes(3, 4, VERDICT_PENDING, REASON_PAYLOAD_HELD);
+		ck_assert_uint_eq(segment.sequence, isn + 1);
+		for (uint32_t offset = 2; offset <= 10; offset++) {
+			send_bytes(offset, 0, VERDICT_PENDING, REASON_PENDING_EMPTY);
+			ck_assert_uint_eq(segment.sequence, isn + 1);
+			ck_assert(segment_checksum_valid(&segment));
+		}
+	}
+	send_bytes(1, 44, VERDICT_DELIVER, REASON_PAYLOAD_VALID);
+	for (uint32_t offset = 2; offset <= 4; offset++) {
+		send_bytes(offset, 0, VERDICT_DROP, REASON_PAYLOAD_OUT_OF_ORDER);
+		send_bytes(offset, 9, VERDICT_DROP, REASON_PAYLOAD_OUT_OF_ORDER);
+	}
+	send_bytes(5, 9, VERDICT_PENDING, REASON_CONNECTION_VERIFIED);
+	/* It has begun where it should. */
+	reply(TCP_ACK, SERVER_ISN + 1, isn + 2);
+	send_bytes(2, 9, VERDICT_PENDING, REASON_CONNECTION_VERIFIED);
+	service.reassemble = true;
+}
+END_TEST
+
 /* An urgent pointer would take a byte out of what was checked: in the first segment, in one without
  * payload, before and after the check. Behind the check it is the server's business. */
 START_TEST(urgent_data)
@@ -560,6 +589,7 @@ int main(void)
 		tcase_add_test(tcase, tests[i]);
 	tcase_add_loop_test(tcase, another_number, 0, 8);
 	tcase_add_loop_test(tcase, one_segment, 0, 2);
+	tcase_add_loop_test(tcase, late_beginning, 0, 2);
 	tcase_add_loop_test(tcase, urgent_data, 0, 2);
 	return run_tcase("hold", tcase);
 }
