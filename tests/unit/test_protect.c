@@ -348,9 +348,11 @@ START_TEST(dead_stays_dead_behind_others)
 	other.options.tsval = 1000;
 	other.sequence = token_integrity(&keys[0].secret, &other.tuple.destination, 1000, 0x1234);
 	judge_plan(other, VERDICT_PENDING, REASON_TOKEN_VALID);
+	reply(TCP_SYN | TCP_ACK, 4710, other.sequence + 1);
 	judge_plan(plan_to(true, TCP_ACK, other.sequence + 1, NUMBER), VERDICT_RESET,
 		   REASON_PAYLOAD_WRONG);
 	judge_plan(plan_to(true, TCP_SYN, isn, 0), VERDICT_PENDING, REASON_TOKEN_VALID);
+	reply(TCP_SYN | TCP_ACK, 4710, isn + 1);
 	judge_plan(plan_to(true, TCP_ACK, isn + 1, NUMBER), VERDICT_DELIVER, REASON_PAYLOAD_VALID);
 	judge_plan(plan_to(true, TCP_RST, isn + 1 + NUMBER, 0), VERDICT_PENDING,
 		   REASON_PENDING_EMPTY);
