@@ -12,6 +12,7 @@ enum {
 	SEGMENT_LIMIT = 8960,  /* payload of a jumbo frame */
 	TIMESTAMP_LENGTH = 12, /* of the option with its padding */
 	HOP_LIMIT = 64,
+	COOKIE_SLACK = 3, /* Linux keeps one of four values of the MSS in a cookie */
 };
 
 void server_view_update(struct server_view *server, const struct segment *segment)
@@ -235,6 +236,13 @@ static void send_up_to(struct hold *hold, uint32_t limit, const struct protect_o
 	}
 }
 
+bool hold_begins_late(uint32_t isn, const struct segment *segment)
+{
+	uint32_t offset = segment->sequence - (isn + 1);
+
+	return offset > 0 && offset <= COOKIE_SLACK;
+}
+
 bool hold_contradicts(const struct hold *hold, const struct segment *segment)
 {
 	uint32_t offset = segment->sequence - (hold->isn + 1);
@@ -258,7 +266,7 @@ bool hold_deliver(struct hold *hold, const struct segment *segment, uint64_t now
 	uint32_t offset = segment->sequence - (hold->isn + 1);
 	uint32_t end = offset + (uint32_t)segment->payload_length;
 	uint32_t all = hold->stream.contiguous;
-	bool passes = !hold_contradicts(hold, segment);
+	bool passes = !hold_contradicts(hold, segment) && !hold_begins_late(hold->isn, segment);
 
 	hold->checked = true;
 	hold->transmissions = 1;

@@ -89,6 +89,11 @@ enum hold_result hold_collect(struct hold *hold, const struct segment *segment, 
 bool hold_deliver(struct hold *hold, const struct segment *segment, uint64_t now,
 		  const struct protect_output *output);
 
+/* Whether a client's segment would make a server with SYN cookies begin the stream behind its first
+ * byte. Such a server takes the number in the first ACK for the beginning, and Linux takes one that
+ * is a little beside the truth. Until the server has a byte nothing like that may reach it. */
+bool hold_begins_late(uint32_t isn, const struct segment *segment);
+
 /* Whether a client's segment has something else, or an end, in the place of checked bytes. */
 bool hold_contradicts(const struct hold *hold, const struct segment *segment);
 

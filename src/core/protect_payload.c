@@ -4,8 +4,6 @@
 #include "protect_internal.h"
 #include "token.h"
 
-enum { COOKIE_SLACK = 3 }; /* Linux keeps one of four values of the MSS in a cookie */
-
 static void act(struct protect *protect, enum protect_action_kind kind, enum reason reason,
 		const struct tuple *tuple, const struct segment_plan *plan)
 {
@@ -108,16 +106,6 @@ static void judge_payload(struct protect *protect, struct connection *connection
 	decide(decision, VERDICT_DELIVER, REASON_PAYLOAD_VALID);
 }
 
-/* A server with SYN cookies takes the number in the first ACK for the beginning of the stream, and
- * Linux takes one that is a little beside the truth. So nothing may come from there before the
- * server has taken a byte at ISN + 1. */
-static bool begins_late(const struct connection *connection, const struct segment *segment)
-{
-	uint32_t offset = segment->sequence - (connection->isn + 1);
-
-	return offset > 0 && offset <= COOKIE_SLACK;
-}
-
 static void become_acknowledgement(const struct hold *hold, struct segment *segment,
 				   struct decision *decision)
 {
@@ -153,7 +141,8 @@ static void deliver(struct protect *protect, struct connection *connection, stru
 	decide(decision, VERDICT_DELIVER, REASON_PAYLOAD_VALID);
 	if (passes)
 		return;
-	/* It came with other bytes than an earlier copy: without them it is an acknowledgement. */
+	/* It came with other bytes than an earlier copy, or begins late: without them it is an
+	 * acknowledgement. */
 	become_acknowledgement(hold, segment, decision);
 }
 
@@ -178,12 +167,12 @@ static void collect(struct protect *protect, struct connection *connection, stru
 
 /* The check was passed, but the server has not acknowledged all of it. Only these very bytes may
  * reach it: from us, or from a client that sends them again. */
-static void follow(const struct connection *connection, const struct hold *hold,
-		   const struct segment *segment, struct decision *decision)
+static void follow(const struct hold *hold, const struct segment *segment,
+		   struct decision *decision)
 {
 	if (hold_contradicts(hold, segment))
 		decide(decision, VERDICT_DROP, REASON_PAYLOAD_CONFLICT);
-	else if (hold->delivered == 0 && begins_late(connection, segment))
+	else if (hold->delivered == 0 && hold_begins_late(hold->isn, segment))
 		decide(decision, VERDICT_DROP, REASON_PAYLOAD_OUT_OF_ORDER);
 	else
 		decide(decision, VERDICT_PENDING, REASON_CONNECTION_VERIFIED);
@@ -225,7 +214,7 @@ static void judge_further(struct protect *protect, struct connection *connection
 {
 	hold_note_client(hold, segment);
 	if (hold->checked)
-		follow(connection, hold, segment, decision);
+		follow(hold, segment, decision);
 	else if (segment->payload_length == 0 && (segment->flags & TCP_FIN) == 0)
 		pass_empty(hold, segment, decision);
 	else
@@ -233,13 +222,14 @@ static void judge_further(struct protect *protect, struct connection *connection
 }
 
 /* Nothing yet, and this segment brings nothing. An end in the middle of nowhere would take the
- * place of a byte that is yet to be checked; for the rest see begins_late(). */
+ * place of a byte that is yet to be checked; for the rest see hold_begins_late(). */
 static void judge_empty(const struct connection *connection, const struct segment *segment,
 			struct decision *decision)
 {
 	bool fin = (segment->flags & TCP_FIN) != 0;
 
-	if ((fin && segment->sequence != connection->isn + 1) || begins_late(connection, segment))
+	if ((fin && segment->sequence != connection->isn + 1) ||
+	    hold_begins_late(connection->isn, segment))
 		decide(decision, VERDICT_DROP, REASON_PAYLOAD_OUT_OF_ORDER);
 	else
 		decide(decision, VERDICT_PENDING, REASON_PENDING_EMPTY);

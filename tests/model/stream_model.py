@@ -50,6 +50,10 @@ class Stream:
     def offset(self, number):
         return signed((number - self.isn - 1) % 2**32)
 
+    def begins_late(self, offset):
+        """Whether a server with SYN cookies could begin its stream there. Once it has a byte it has begun."""
+        return self.server_has == 0 and 1 <= offset <= 3
+
     def there(self):
         count = 0
         while count in self.copies:
@@ -146,6 +150,9 @@ class Streams(Protect):
             return {"drop"}  # it is about another connection
         stream.answering = True
         stream.client_acknowledged = segment.acknowledgement
+        if stream.begins_late(offset) and \
+                (stream.checked or not (stream.kept or segment.payload)):
+            return {"drop"}
         if not segment.payload and not segment.flags & FIN:
             return {"pending"}
         if stream.checked:
@@ -218,6 +225,8 @@ class Streams(Protect):
     def reaches_server(stream, segment):
         """Whether that is as it must be, on its way in the client's name."""
         offset = stream.offset(segment.sequence)
+        if segment.flags & (SYN | RST | ACK) == ACK:
+            must(not stream.begins_late(offset), "a number that SYN cookies take for the beginning")
         if segment.payload:
             must(stream.checked, "payload before the check")
             must(offset >= 0, "payload before the first byte")
