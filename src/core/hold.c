@@ -266,7 +266,9 @@ bool hold_deliver(struct hold *hold, const struct segment *segment, uint64_t now
 	uint32_t offset = segment->sequence - (hold->isn + 1);
 	uint32_t end = offset + (uint32_t)segment->payload_length;
 	uint32_t all = hold->stream.contiguous;
-	bool passes = !hold_contradicts(hold, segment) && !hold_begins_late(hold->isn, segment);
+	/* Nor may what we send behind it begin late: ours overtakes it. */
+	bool passes = !hold_contradicts(hold, segment) && !hold_begins_late(hold->isn, segment) &&
+		      end > COOKIE_SLACK;
 
 	hold->checked = true;
 	hold->transmissions = 1;
