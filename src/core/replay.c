@@ -15,7 +15,9 @@ struct attempt {
 	struct tuple tuple;
 	uint32_t isn;
 	enum outcome outcome;
-	size_t older; /* the next older one in the same bucket, counted from 1; 0: none */
+	bool open;      /* the kernel would forward it without asking */
+	uint64_t begun; /* counts SYNs: by its latest one that was authorised */
+	size_t older;   /* the next older one in the same bucket, counted from 1; 0: none */
 };
 
 enum { BUCKETS = 65536 };
@@ -26,6 +28,7 @@ struct replay {
 	struct attempt *attempts;
 	size_t count;
 	size_t room;
+	uint64_t syns;
 	size_t newest[BUCKETS]; /* of each bucket, counted from 1; 0: none */
 };
 
@@ -95,15 +98,21 @@ const char *replay_kind(const struct segment *segment)
 	return segment->payload_length > 0 ? "data" : "other";
 }
 
-/* The one that segments behind the SYN belong to: the newest of their tuple that was authorised. A
- * SYN that was refused in between takes nothing over. */
+/* The one that segments behind the SYN belong to: that of their tuple which was authorised last,
+ * and it may be an old one whose SYN came again. A SYN that was refused in between takes nothing
+ * over. */
 static struct attempt *attempt_of_tuple(struct replay *replay, const struct tuple *tuple)
 {
-	for (size_t i = *bucket_of(replay, tuple); i > 0; i = replay->attempts[i - 1].older)
-		if (replay->attempts[i - 1].outcome != OUTCOME_REFUSED_SYN &&
-		    tuple_equal(&replay->attempts[i - 1].tuple, tuple))
-			return &replay->attempts[i - 1];
-	return NULL;
+	struct attempt *latest = NULL;
+
+	for (size_t i = *bucket_of(replay, tuple); i > 0; i = replay->attempts[i - 1].older) {
+		struct attempt *attempt = &replay->attempts[i - 1];
+
+		if (attempt->begun > (latest != NULL ? latest->begun : 0) &&
+		    tuple_equal(&attempt->tuple, tuple))
+			latest = attempt;
+	}
+	return latest;
 }
 
 static struct attempt *attempt_of_syn(struct replay *replay, const struct segment *segment)
@@ -144,6 +153,20 @@ static enum outcome outcome_after(enum outcome before, const struct decision *de
 	}
 }
 
+static void note(struct replay *replay, struct attempt *attempt, bool syn,
+		 const struct decision *decision)
+{
+	attempt->outcome = outcome_after(attempt->outcome, decision);
+	if (decision->verdict == VERDICT_VERIFIED || decision->verdict == VERDICT_DELIVER)
+		attempt->open = true;
+	if (!syn || decision->verdict == VERDICT_CLOSED)
+		return;
+	attempt->begun = ++replay->syns;
+	/* Its bytes are to be checked once more. */
+	if (decision->verdict == VERDICT_PENDING && decision->reason == REASON_TOKEN_VALID)
+		attempt->open = false;
+}
+
 bool replay_segment(struct replay *replay, struct segment *segment, struct moment now,
 		    struct decision *decision)
 {
@@ -153,7 +176,7 @@ bool replay_segment(struct replay *replay, struct segment *segment, struct momen
 		return false;
 	struct attempt *attempt =
 		syn ? attempt_of_syn(replay, segment) : attempt_of_tuple(replay, &segment->tuple);
-	if (!syn && attempt != NULL && attempt->outcome == OUTCOME_OPENED)
+	if (!syn && attempt != NULL && attempt->open)
 		return false;
 	protect_tick(replay->engine, now.steady);
 	/* What conntrack would know is not in a capture: each SYN begins a connection. */
@@ -161,7 +184,7 @@ bool replay_segment(struct replay *replay, struct segment *segment, struct momen
 	if (decision->verdict == VERDICT_LOOKUP)
 		protect_resolve(replay->engine, segment, CONNECTION_UNKNOWN, now, decision);
 	if (attempt != NULL)
-		attempt->outcome = outcome_after(attempt->outcome, decision);
+		note(replay, attempt, syn, decision);
 	return true;
 }
 
