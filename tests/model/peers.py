@@ -3,7 +3,7 @@
 they need not."""
 import struct
 
-from wire import ACK, FIN, SYN, Segment
+from wire import ACK, FIN, PSH, SYN, Segment
 
 WINDOW = 60000
 FIRST_TIMEOUT, LONGEST_TIMEOUT = 300, 2000  # milliseconds
@@ -135,7 +135,8 @@ class Client(Peer):
 
 
 class Server(Peer):
-    """Answers a SYN, acknowledges what it gets, and greets once."""
+    """Answers a SYN, greets, and acknowledges what it gets."""
+    GREETING = b"220 ready"
 
     def __init__(self, ends, isn, stamp, shift, mss):
         super().__init__(ends, isn, stamp, shift)
@@ -150,7 +151,9 @@ class Server(Peer):
             self.answer(now)
             return
         if self.syn is not None:
+            before = self.first
             super().receive(segment, now)
+            self.due = now if self.first != before else self.due
 
     def answer(self, now):
         shift = b"\1\3\3" + bytes([self.shift]) if self.shift else b""
@@ -158,5 +161,12 @@ class Server(Peer):
         self.due = now + 1000
 
     def work(self, now):
-        if self.due is not None and self.first == self.isn and now >= self.due:
+        if self.due is None or now < self.due:
+            return
+        begin = (self.isn + 1) % 2**32
+        if self.first == self.isn:
             self.answer(now)
+        elif self.first == begin:
+            self.next = (begin + len(self.GREETING)) % 2**32
+            self.send(begin, ACK | PSH, self.GREETING, now=now)
+            self.due = now + FIRST_TIMEOUT

@@ -157,6 +157,24 @@ def test_protect(chunk):
                    ("closed", "drop", "verified", "deliver", "pending", "reset", "not-asked")), judged
 
 
+def test_copy_of_an_earlier_syn():
+    """It begins its connection anew: its bytes are checked once more, and the later one is no more."""
+    sequence = ProtectSequence(0)
+    model, segments = Protect(sequence.services()), []
+    for number in (0, 1, 0):
+        payload = bytes([number] * 4)
+        isn = token(sequence.secrets[80][0], sequence.server, 80, number, payload)
+        segments.append(sequence.make(40000, 80, isn, flags=SYN, options=stamp(number)))
+        segments.append(sequence.make(40000, 80, isn + 1, flags=ACK, payload=payload))
+    # The bytes of the other one first.
+    segments[4:5] = segments[4:5] + segments[3:4]
+    answers = run_engine([*sequence.orders(), "begin"] + [
+        f"protect {number} {segment.pack().hex()}" for number, segment in enumerate(segments)])
+    words = ["pending", "deliver", "pending", "deliver", "pending", "drop", "deliver"]
+    assert [answer.split()[0] for answer in answers] == words
+    assert [model.judge(segment)[0] for segment in segments] == [{word} for word in words]
+
+
 class EgressSequence:
     """Segments of both sides of a few connections, ICMP errors about them, and strangers."""
     PORT = 22

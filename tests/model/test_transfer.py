@@ -10,7 +10,7 @@ import pytest
 from engine import CHUNKS, SEQUENCES, Engine
 from knock_model import token
 from peers import Client, Server
-from stream_model import Disagreement, Streams, must
+from stream_model import KEPT_BEHIND, Disagreement, Streams, must
 from test_streams import ADDRESSES, PORT, Judged
 from wire import ACK, PSH, RST
 
@@ -56,14 +56,23 @@ class Transfer:
         if self.r.random() >= self.loss:
             self.ways.append((now + self.r.choice((DELAY, DELAY, 3 * DELAY)), where, segment))
 
-    def sent_by_gateway(self, sent, now):
+    def check_window(self, segment):
+        """Room for the rest of the check, and for no more than what is kept, rounded up."""
+        rest = self.length - (segment.acknowledgement - self.client.isn - 1) % 2**32
+        shift = self.client.other_shift
+        must(rest <= segment.window << shift < rest + KEPT_BEHIND + (1 << shift), "another window")
+
+    def sent_by_gateway(self, sent, judged):
         for kind, segment in sent:
             if segment is None:
                 continue
             if kind == "to-server":
                 must(len(segment.payload) <= self.mss - 12, "longer than the server takes")
-            must(not segment.flags & RST, "given up")
-            self.leave("server" if kind == "to-server" else "client", segment, now)
+            must(not segment.flags & RST, "given up" if not judged.seen["deliver"] else
+                 "given up, and the client was told that the bytes are there")
+            if kind == "to-client":
+                self.check_window(segment)
+            self.leave("server" if kind == "to-server" else "client", segment, judged.now)
 
     def disturb(self, judged, segment):
         """Bytes that are there already, changed, or under a wrong checksum."""
@@ -76,7 +85,7 @@ class Transfer:
         forged = segment.replace(sequence=(self.client.isn + 1 + start) % 2**32, flags=ACK | PSH,
                                  payload=other, wrong_checksum=self.r.choice((0, 1)))
         sent, out = judged.client(forged)
-        self.sent_by_gateway(sent, judged.now)
+        self.sent_by_gateway(sent, judged)
         if out is not None and not out.wrong_checksum:
             self.leave("server", out, judged.now)
 
@@ -88,17 +97,17 @@ class Transfer:
             self.server.receive(segment, now)
         elif where == "from-client":
             sent, out = judged.client(segment)
-            self.sent_by_gateway(sent, now)
+            self.sent_by_gateway(sent, judged)
             if out is not None:
                 self.leave("server", out, now)
             if self.enemy and segment.payload:
                 self.disturb(judged, segment)
         else:
-            self.sent_by_gateway(judged.server(segment), now)
+            self.sent_by_gateway(judged.server(segment), judged)
             self.leave("client", segment, now)
 
     def step(self, judged):
-        self.sent_by_gateway(judged.wait(STEP), judged.now)
+        self.sent_by_gateway(judged.wait(STEP), judged)
         due = sorted((way for way in self.ways if way[0] <= judged.now), key=lambda way: way[0])
         self.ways = [way for way in self.ways if way[0] > judged.now]
         for _, where, segment in due:
@@ -113,7 +122,7 @@ class Transfer:
         orders = [f"pieces {self.length} {self.address} {PORT} {self.secret.hex()}", "begin"]
         with Engine(orders) as engine:
             judged = Judged(engine, Streams({(self.address, PORT): (self.length, [self.secret])}))
-            while self.client.first != self.client.end:
+            while self.client.first != self.client.end or bytes(self.client.got) != Server.GREETING:
                 must(judged.now < LONGEST, f"no end: {len(self.server.got)} of {len(self.stream)} bytes")
                 self.step(judged)
         must(bytes(self.server.got) == self.stream and self.server.ended, "another stream")
