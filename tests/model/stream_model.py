@@ -5,7 +5,7 @@
 Of each byte the first copy counts. Nothing reaches the server before all N are there and their hash is
 that of the ISN, and from then on nothing else in their place. What the gateway acknowledged to the client
 it owes the server. The connection is verified when the server has acknowledged both."""
-from knock_model import MOST_SPOILT, Protect, payload_hash
+from knock_model import COOKIE_SLACK, MOST_SPOILT, Protect, payload_hash
 from wire import ACK, FIN, RST, SYN, URG
 
 KEPT_BEHIND = 2048  # what begins further behind the N bytes need not be kept
@@ -52,7 +52,7 @@ class Stream:
 
     def begins_late(self, offset):
         """Whether a server with SYN cookies could begin its stream there. Once it has a byte it has begun."""
-        return self.server_has == 0 and 1 <= offset <= 3
+        return self.server_has == 0 and 1 <= offset <= COOKIE_SLACK
 
     def there(self):
         count = 0
