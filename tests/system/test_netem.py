@@ -75,7 +75,7 @@ def test_handshakes_over_a_bad_network(net):
     assert said["token-written"] == fetched and said["syn-repeated"] > 0
 
 
-RATE, SIZE = 1000000, 2 << 20  # bytes a second, bytes
+RATE, SIZE = 1000000, 1 << 20  # bytes a second, bytes
 
 
 @pytest.fixture(params=[Net, IntegrityNet], ids=["authentication", "integrity"])
@@ -86,11 +86,6 @@ def fair(request, lab):
     if request.param is Net:
         echo_server(net.server, dual=True)
     return net
-
-
-def add_fq(*devices, options=""):
-    for namespace, device in devices:
-        namespace.run(f"tc qdisc add dev {device} root fq {options}")
 
 
 def throttled(namespace, device):
@@ -109,18 +104,19 @@ def paced_echo(client, address, **options):
 
 @FAMILIES
 def test_what_is_translated_is_paced(fair, family):
-    """By every device through which a gateway sends."""
-    devices = ((fair.egress, "up0"), (fair.egress, "in0"), (fair.gateway, "in0"), (fair.gateway, "out0"))
-    add_fq(*devices, options=f"maxrate {RATE}bps")
-    assert get(fair.laptop, TwoGateways.SERVER[family]) == "a hidden page"
-    paced_echo(fair.laptop, TwoGateways.SERVER[family])
-    for namespace, device in devices:
+    """By each device through which a gateway sends. By one at a time: the next would find them paced."""
+    for namespace, device in ((fair.egress, "up0"), (fair.egress, "in0"),
+                              (fair.gateway, "in0"), (fair.gateway, "out0")):
+        namespace.run(f"tc qdisc add dev {device} root fq maxrate {RATE}bps")
+        assert get(fair.laptop, TwoGateways.SERVER[family]) == "a hidden page"
+        paced_echo(fair.laptop, TwoGateways.SERVER[family])
         assert throttled(namespace, device) > 0, device
+        namespace.run(f"tc qdisc del dev {device} root")
 
 
 @FAMILIES
 def test_a_client_on_the_gateway_paces_itself(fair, family):
     """Its segments carry the time at which they may leave, through the queue of the daemon."""
-    add_fq((fair.egress, "up0"))
+    fair.egress.run("tc qdisc add dev up0 root fq")
     paced_echo(fair.egress, TwoGateways.SERVER[family], pacing=RATE)
     assert throttled(fair.egress, "up0") > 0
