@@ -208,13 +208,9 @@ static int run(const struct options *options)
 	return status;
 }
 
-int main(int argc, char **argv)
+static int act(const struct options *options)
 {
-	struct options options;
-
-	if (!parse_options(argc, argv, &options))
-		return STATUS_USAGE;
-	switch (options.action) {
+	switch (options->action) {
 	case ACTION_HELP:
 		print_usage(stdout);
 		return STATUS_FINE;
@@ -224,6 +220,27 @@ int main(int argc, char **argv)
 		puts(PACKAGE_STRING);
 		return STATUS_FINE;
 	default:
-		return run(&options);
+		return run(options);
 	}
+}
+
+/* libnftables ends the program itself, with 2, when memory is short. To a service manager that
+ * would say that the file is wrong. */
+static void correct_status(int status, void *ours)
+{
+	if (status == STATUS_USAGE && !*(const bool *)ours)
+		_exit(STATUS_FAILED);
+}
+
+int main(int argc, char **argv)
+{
+	static bool ours; /* the status: main has come to its end */
+	struct options options;
+	int status = STATUS_USAGE;
+
+	on_exit(correct_status, &ours);
+	if (parse_options(argc, argv, &options))
+		status = act(&options);
+	ours = true;
+	return status;
 }
