@@ -12,11 +12,16 @@ static bool is_dead(const struct connection *connection, uint32_t isn)
 	return connection->dead_count == DEAD_MAX;
 }
 
+/* Whether its ISN is known, and may be in use. */
+static bool is_living(const struct connection *known)
+{
+	return known != NULL && (known->phase == PHASE_PENDING || known->phase == PHASE_VERIFIED);
+}
+
 /* A copy of the SYN with which the connection began. */
 static bool is_repeated(const struct connection *known, const struct segment *segment)
 {
-	return known != NULL && known->isn == segment->sequence &&
-	       (known->phase == PHASE_PENDING || known->phase == PHASE_VERIFIED);
+	return is_living(known) && known->isn == segment->sequence;
 }
 
 /* What is to be remembered of an authorised SYN. A copy has a later TSval than the first one, with
@@ -206,14 +211,13 @@ void resolve_syn(struct protect *protect, struct segment *segment, enum connecti
 		 struct moment now, struct decision *decision)
 {
 	struct connection *known = table_find(protect->connections, &segment->tuple);
-	bool living =
-		known != NULL && (known->phase == PHASE_PENDING || known->phase == PHASE_VERIFIED);
 
 	if (state == CONNECTION_UNKNOWN)
 		decide(decision, VERDICT_DROP, REASON_TUPLE_BUSY);
 	else if (decision->service->integrity > 0 && is_repeated(known, segment))
 		repeat(known, segment, decision);
-	else if (decision->service->integrity > 0 && (living || state == CONNECTION_VERIFIED))
+	else if (decision->service->integrity > 0 &&
+		 (is_living(known) || state == CONNECTION_VERIFIED))
 		leave_to_server(protect, known, segment, state, now.steady, decision);
 	else
 		admit(protect, known, segment, now.steady, decision);
@@ -224,8 +228,7 @@ static const struct syn *answered_syn(const struct connection *connection, uint3
 				      struct syn *own)
 {
 	*own = (struct syn){connection->isn, connection->tsval, connection->integrity, true, 0};
-	if (connection->isn == isn &&
-	    (connection->phase == PHASE_PENDING || connection->phase == PHASE_VERIFIED))
+	if (is_living(connection) && connection->isn == isn)
 		return own;
 	if (connection->candidate.present && connection->candidate.isn == isn)
 		return &connection->candidate;
