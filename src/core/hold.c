@@ -44,6 +44,29 @@ bool server_view_has_said(const struct server_view *server, uint32_t acknowledge
 	return server->answered && acknowledgement - server->first <= server->next - server->first;
 }
 
+bool server_view_begins_late(const struct server_view *server, uint32_t isn, uint32_t sequence,
+			     uint32_t acknowledgement)
+{
+	uint32_t offset = sequence - (isn + 1);
+	/* Before it has said anything nobody can acknowledge more than its SYN. */
+	uint32_t said = server->answered ? acknowledgement - server->first : 0;
+
+	return (int32_t)offset > 0 && offset - said + COOKIE_SLACK <= 2 * COOKIE_SLACK;
+}
+
+uint32_t server_view_step_back(const struct server_view *server, uint32_t isn, uint32_t sequence,
+			       uint32_t acknowledgement)
+{
+	uint32_t said = acknowledgement - server->first;
+	uint32_t enough = 2 * COOKIE_SLACK + 1;
+	uint32_t earlier = acknowledgement - (said < enough ? said : enough);
+
+	if (!server_view_begins_late(server, isn, sequence, acknowledgement) ||
+	    server_view_begins_late(server, isn, sequence, earlier))
+		return acknowledgement;
+	return earlier;
+}
+
 uint32_t hold_room(uint32_t required)
 {
 	return required + SPARE_ROOM;
@@ -202,10 +225,12 @@ static void send_piece(const struct hold *hold, uint32_t offset, uint32_t length
 {
 	bool last = offset + length == hold->stream.contiguous;
 	bool fin = last && offset + length == hold->end;
+	uint32_t sequence = hold->isn + 1 + offset;
 	const struct segment_plan plan = {
 		.tuple = hold->tuple,
-		.sequence = hold->isn + 1 + offset,
-		.acknowledgement = hold->acknowledgement,
+		.sequence = sequence,
+		.acknowledgement = server_view_step_back(&hold->server, hold->isn, sequence,
+							 hold->acknowledgement),
 		.window = hold->window,
 		.flags = (uint8_t)(TCP_ACK | (last ? TCP_PSH : 0) | (fin ? TCP_FIN : 0)),
 		.hop_limit = HOP_LIMIT,
@@ -236,13 +261,6 @@ static void send_up_to(struct hold *hold, uint32_t limit, const struct protect_o
 	}
 }
 
-bool hold_begins_late(uint32_t isn, const struct segment *segment)
-{
-	uint32_t offset = segment->sequence - (isn + 1);
-
-	return offset > 0 && offset <= COOKIE_SLACK;
-}
-
 bool hold_contradicts(const struct hold *hold, const struct segment *segment)
 {
 	uint32_t offset = segment->sequence - (hold->isn + 1);
@@ -267,8 +285,9 @@ bool hold_deliver(struct hold *hold, const struct segment *segment, uint64_t now
 	uint32_t end = offset + (uint32_t)segment->payload_length;
 	uint32_t all = hold->stream.contiguous;
 	/* Nor may what we send behind it begin late: ours overtakes it. */
-	bool passes = !hold_contradicts(hold, segment) && !hold_begins_late(hold->isn, segment) &&
-		      end > COOKIE_SLACK;
+	bool late = server_view_begins_late(&hold->server, hold->isn, segment->sequence,
+					    segment->acknowledgement);
+	bool passes = !hold_contradicts(hold, segment) && !late && end > COOKIE_SLACK;
 
 	hold->checked = true;
 	hold->transmissions = 1;

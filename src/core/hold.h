@@ -34,6 +34,18 @@ void server_view_update(struct server_view *server, const struct segment *segmen
 /* Whether a client may acknowledge up to that number. */
 bool server_view_has_said(const struct server_view *server, uint32_t acknowledgement);
 
+/* Whether a server that knows nothing of the connection, and uses SYN cookies, could take a segment
+ * for the end of the handshake, and begin the stream behind ISN + 1. isn: of the client. Linux adds
+ * the ISN to the cookie (secure_tcp_syn_cookie()), so what matters is how far both numbers are
+ * off, and one of four values of the MSS hides in it. */
+bool server_view_begins_late(const struct server_view *server, uint32_t isn, uint32_t sequence,
+			     uint32_t acknowledgement);
+
+/* The latest acknowledgement, up to the given one, with which a segment does not begin late. Near
+ * ISN + 1 there may be none: then the given one. */
+uint32_t server_view_step_back(const struct server_view *server, uint32_t isn, uint32_t sequence,
+			       uint32_t acknowledgement);
+
 struct hold {
 	struct tuple tuple; /* client -> service */
 	uint32_t isn;
@@ -88,11 +100,6 @@ enum hold_result hold_collect(struct hold *hold, const struct segment *segment, 
  * is; what it carries is then not sent by us. */
 bool hold_deliver(struct hold *hold, const struct segment *segment, uint64_t now,
 		  const struct protect_output *output);
-
-/* Whether a client's segment would make a server with SYN cookies begin the stream behind its first
- * byte. Such a server takes the number in the first ACK for the beginning, and Linux takes one that
- * is a little beside the truth. Until the server has a byte nothing like that may reach it. */
-bool hold_begins_late(uint32_t isn, const struct segment *segment);
 
 /* Whether a client's segment has something else, or an end, in the place of checked bytes. */
 bool hold_contradicts(const struct hold *hold, const struct segment *segment);

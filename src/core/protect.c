@@ -95,6 +95,13 @@ void kill_connection(struct segment *segment, uint32_t server_expects, enum reas
 	decide(decision, VERDICT_RESET, reason);
 }
 
+/* A server with SYN cookies takes the ACK of a handshake once more when the connection is gone, and
+ * the kernel still calls it verified. Without payload that comes to nothing. */
+static bool may_begin_anew(const struct segment *segment, const struct decision *decision)
+{
+	return decision->service->integrity > 0 && segment->payload_length > 0;
+}
+
 static void judge_segment(struct protect *protect, struct segment *segment, bool tracked,
 			  struct moment now, struct decision *decision)
 {
@@ -108,7 +115,8 @@ static void judge_segment(struct protect *protect, struct segment *segment, bool
 	else if (connection->phase == PHASE_PENDING)
 		judge_pending(protect, connection, segment, now, decision);
 	else if (connection->phase == PHASE_VERIFIED)
-		decide(decision, VERDICT_PASS, REASON_CONNECTION_VERIFIED);
+		decide(decision, may_begin_anew(segment, decision) ? VERDICT_LOOKUP : VERDICT_PASS,
+		       REASON_CONNECTION_VERIFIED);
 	else if ((segment->flags & TCP_RST) != 0 && segment->payload_length == 0)
 		/* Maybe our own, on its way to a server on this host. It opens nothing. */
 		decide(decision, VERDICT_PENDING, REASON_CONNECTION_DEAD);
@@ -140,6 +148,12 @@ void protect_resolve(struct protect *protect, struct segment *segment, enum conn
 		return;
 	}
 	switch (state) {
+	case CONNECTION_ENDED:
+		if (may_begin_anew(segment, decision)) {
+			decide(decision, VERDICT_DROP, REASON_CONNECTION_ENDED);
+			break;
+		}
+		/* fall through */
 	case CONNECTION_VERIFIED:
 		decide(decision, VERDICT_PASS, REASON_CONNECTION_VERIFIED);
 		break;

@@ -42,7 +42,12 @@ void protect_judge(struct protect *protect, const struct service_table *services
 		   struct decision *decision);
 
 /* What conntrack answered after VERDICT_LOOKUP. */
-enum connection_state { CONNECTION_UNKNOWN, CONNECTION_PENDING, CONNECTION_VERIFIED };
+enum connection_state {
+	CONNECTION_UNKNOWN,
+	CONNECTION_PENDING,
+	CONNECTION_VERIFIED,
+	CONNECTION_ENDED, /* it was verified, and both sides have ended it */
+};
 
 /* Finishes a decision that asked for VERDICT_LOOKUP. */
 void protect_resolve(struct protect *protect, struct segment *segment, enum connection_state state,

@@ -167,15 +167,22 @@ static void collect(struct protect *protect, struct connection *connection, stru
 
 /* The check was passed, but the server has not acknowledged all of it. Only these very bytes may
  * reach it: from us, or from a client that sends them again. */
-static void follow(const struct hold *hold, const struct segment *segment,
-		   struct decision *decision)
+static void follow(const struct hold *hold, struct segment *segment, struct decision *decision)
 {
-	if (hold_contradicts(hold, segment))
+	const struct server_view *server = &hold->server;
+	uint32_t harmless = server_view_step_back(server, hold->isn, segment->sequence,
+						  segment->acknowledgement);
+	bool late = server_view_begins_late(server, hold->isn, segment->sequence, harmless);
+
+	decide(decision, VERDICT_PENDING, REASON_CONNECTION_VERIFIED);
+	if (hold_contradicts(hold, segment)) {
 		decide(decision, VERDICT_DROP, REASON_PAYLOAD_CONFLICT);
-	else if (hold->delivered == 0 && hold_begins_late(hold->isn, segment))
+	} else if (harmless != segment->acknowledgement) {
+		segment_set_acknowledgement(segment, harmless);
+		decision->modified = true;
+	} else if (hold->delivered == 0 && late) {
 		decide(decision, VERDICT_DROP, REASON_PAYLOAD_OUT_OF_ORDER);
-	else
-		decide(decision, VERDICT_PENDING, REASON_CONNECTION_VERIFIED);
+	}
 }
 
 /* A client that gives up knows what it has sent, the server only what it got from us. */
@@ -222,14 +229,15 @@ static void judge_further(struct protect *protect, struct connection *connection
 }
 
 /* Nothing yet, and this segment brings nothing. An end in the middle of nowhere would take the
- * place of a byte that is yet to be checked; for the rest see hold_begins_late(). */
+ * place of a byte that is yet to be checked; and the stream shall not begin there. */
 static void judge_empty(const struct connection *connection, const struct segment *segment,
 			struct decision *decision)
 {
 	bool fin = (segment->flags & TCP_FIN) != 0;
 
 	if ((fin && segment->sequence != connection->isn + 1) ||
-	    hold_begins_late(connection->isn, segment))
+	    server_view_begins_late(&connection->server, connection->isn, segment->sequence,
+				    segment->acknowledgement))
 		decide(decision, VERDICT_DROP, REASON_PAYLOAD_OUT_OF_ORDER);
 	else
 		decide(decision, VERDICT_PENDING, REASON_PENDING_EMPTY);
@@ -381,6 +389,8 @@ void protect_reply(struct protect *protect, const struct service_table *services
 		if (connection != NULL && connection->phase == PHASE_PENDING) {
 			release_hold(protect, connection);
 			connection->established = false;
+			/* What may follow is a handshake. */
+			connection->server.answered = false;
 		}
 		return;
 	}

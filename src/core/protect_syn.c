@@ -175,7 +175,7 @@ void judge_syn(struct protect *protect, struct segment *segment, bool tracked, s
 /* Goes on to the server, which knows whether it still has the connection: it then asks the client,
  * whose RST makes room (RFC 9293 3.10.7.4). */
 static void leave_to_server(struct protect *protect, struct connection *known,
-			    struct segment *segment, enum connection_state state, uint64_t now,
+			    struct segment *segment, bool verified, uint64_t now,
 			    struct decision *decision)
 {
 	struct connection *connection = provide(protect, known, &segment->tuple, now);
@@ -191,8 +191,7 @@ static void leave_to_server(struct protect *protect, struct connection *known,
 	if (connection->phase != PHASE_PENDING)
 		set_phase(protect, connection, (enum connection_phase)connection->phase,
 			  VERIFIED_TIMEOUT, now);
-	decide(decision, state == CONNECTION_VERIFIED ? VERDICT_PASS : VERDICT_PENDING,
-	       REASON_TUPLE_BUSY);
+	decide(decision, verified ? VERDICT_PASS : VERDICT_PENDING, REASON_TUPLE_BUSY);
 	leave_data_behind(segment, decision);
 }
 
@@ -211,14 +210,14 @@ void resolve_syn(struct protect *protect, struct segment *segment, enum connecti
 		 struct moment now, struct decision *decision)
 {
 	struct connection *known = table_find(protect->connections, &segment->tuple);
+	bool verified = state == CONNECTION_VERIFIED || state == CONNECTION_ENDED;
 
 	if (state == CONNECTION_UNKNOWN)
 		decide(decision, VERDICT_DROP, REASON_TUPLE_BUSY);
 	else if (decision->service->integrity > 0 && is_repeated(known, segment))
 		repeat(known, segment, decision);
-	else if (decision->service->integrity > 0 &&
-		 (is_living(known) || state == CONNECTION_VERIFIED))
-		leave_to_server(protect, known, segment, state, now.steady, decision);
+	else if (decision->service->integrity > 0 && (is_living(known) || verified))
+		leave_to_server(protect, known, segment, verified, now.steady, decision);
 	else
 		admit(protect, known, segment, now.steady, decision);
 }

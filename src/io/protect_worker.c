@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <linux/netfilter.h>
+#include <linux/netfilter/nf_conntrack_tcp.h>
 #include <stdlib.h>
 #include <sys/random.h>
 
@@ -68,6 +69,12 @@ const struct protect_counters *protect_worker_counters(const struct protect_work
 	return &protect->counters;
 }
 
+/* Whether neither side will send a byte more. */
+static bool has_ended(const struct conntrack_entry *entry)
+{
+	return entry->state == TCP_CONNTRACK_TIME_WAIT || entry->state == TCP_CONNTRACK_CLOSE;
+}
+
 /* Returns false when the kernel did not answer. */
 static bool look_up(struct protect_worker *protect, const struct tuple *tuple,
 		    enum connection_state *state)
@@ -80,7 +87,7 @@ static bool look_up(struct protect_worker *protect, const struct tuple *tuple,
 	if (found < 0)
 		counter_add(&protect->counters.failed_lookups, 1);
 	else if (found > 0 && (entry.mark & marks->mask) == marks->verified)
-		*state = CONNECTION_VERIFIED;
+		*state = has_ended(&entry) ? CONNECTION_ENDED : CONNECTION_VERIFIED;
 	else if (found > 0 && (entry.mark & marks->mask) == marks->pending)
 		*state = CONNECTION_PENDING;
 	return found >= 0;

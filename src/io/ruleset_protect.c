@@ -132,11 +132,17 @@ static void write_settle_chains(FILE *stream, const struct config *config,
 	}
 }
 
+static bool is_checked(const struct service_config *service, uint8_t family)
+{
+	(void)family;
+	return service->service.integrity > 0;
+}
+
 static bool wants_replies(const struct config *config)
 {
 	FOR_EACH_SERVICE(config, service)
 	{
-		if (service->service.integrity > 0)
+		if (is_checked(service, 0))
 			return true;
 	}
 	return false;
@@ -153,6 +159,28 @@ static void write_forged_replies(FILE *stream, const struct marks *marks)
 		"\t\t" SYN_ACK " iif != \"lo\" ct direction reply ct mark & 0x%08x == 0x%08x "
 		"fib saddr . iif oif missing drop\n",
 		marks->mask, marks->pending, marks->mask, marks->verified);
+}
+
+/* What clients send in verified connections that are ending, or have ended: conntrack keeps their
+ * entries for two minutes at most. Marks: mask, verified. */
+#define IN_ENDING                                           \
+	"ct mark & 0x%08x == 0x%08x ct direction original " \
+	"tcp flags & (syn | rst) == 0 ct expiration < 5m"
+
+/* A server with SYN cookies takes the ACK of a handshake once more when the connection is gone.
+ * What follows it must not pass on the old mark, so the daemon asks whether it has ended. */
+static void write_ending(FILE *stream, const struct marks *marks)
+{
+	fprintf(stream,
+		"\tchain ask_ending {\n"
+		"\t\tmeta mark set meta mark & 0x%08x\n"
+		"\t\tgoto ask_firmly\n"
+		"\t}\n\n"
+		"\tchain ending {\n"
+		"\t\tip daddr . tcp dport @checked4 goto ask_ending\n"
+		"\t\tip6 daddr . tcp dport @checked6 goto ask_ending\n"
+		"\t}\n\n",
+		~marks->mask);
 }
 
 /* The first look at a packet: what needs no question, and who is asked about the rest.
@@ -177,11 +205,15 @@ static void write_protect(FILE *stream, const struct config *config, const struc
 		"\t\tct mark & 0x%08x == 0x%08x goto ask\n"
 		"\t}\n\n",
 		~marks->mask, marks->mask, marks->pending);
+	if (wants_replies(config))
+		write_ending(stream, marks);
 	fputs("\tchain protect {\n"
 	      "\t\ttype filter hook prerouting priority mangle - 5; policy accept;\n",
 	      stream);
-	if (wants_replies(config))
+	if (wants_replies(config)) {
 		write_forged_replies(stream, marks);
+		fprintf(stream, "\t\t" IN_ENDING " goto ending\n", marks->mask, marks->verified);
+	}
 	fprintf(stream,
 		"\t\tct mark & 0x%08x == 0x%08x tcp flags & (fin | syn | rst | ack) != syn accept\n"
 		"\t\tip daddr . tcp dport @services4 goto gate\n"
@@ -190,11 +222,15 @@ static void write_protect(FILE *stream, const struct config *config, const struc
 		marks->mask, marks->verified);
 }
 
-static void write_settle(FILE *stream, const struct marks *marks)
+static void write_settle(FILE *stream, const struct config *config, const struct marks *marks)
 {
+	fputs("\tchain settle {\n"
+	      "\t\ttype filter hook prerouting priority mangle - 4; policy accept;\n",
+	      stream);
+	if (wants_replies(config))
+		fprintf(stream, "\t\t" IN_ENDING " meta mark set meta mark & 0x%08x\n", marks->mask,
+			marks->verified, ~marks->mask);
 	fprintf(stream,
-		"\tchain settle {\n"
-		"\t\ttype filter hook prerouting priority mangle - 4; policy accept;\n"
 		"\t\tct mark & 0x%08x == 0x%08x tcp flags & (fin | syn | rst | ack) != syn accept\n"
 		"\t\tip daddr . tcp dport vmap @settle4\n"
 		"\t\tip6 daddr . tcp dport vmap @settle6\n"
@@ -291,6 +327,9 @@ static void write_services(FILE *stream, const struct config *config)
 	{
 		ruleset_write_collection(stream, config, family, "set", "services", "",
 					 ruleset_every_service, ruleset_write_endpoint);
+		if (wants_replies(config))
+			ruleset_write_collection(stream, config, family, "set", "checked", "",
+						 is_checked, ruleset_write_endpoint);
 	}
 }
 
@@ -310,7 +349,7 @@ void ruleset_write_protect(FILE *stream, const struct config *config, const stru
 	}
 	ruleset_write_answers(stream, &pairs, marks);
 	write_protect(stream, config, marks);
-	write_settle(stream, marks);
+	write_settle(stream, config, marks);
 	ruleset_write_backends(stream, config, marks);
 	write_guard(stream, &pairs, marks);
 	write_replies(stream, config, marks);

@@ -11,7 +11,7 @@ from wire import ACK, FIN, RST, SYN, URG
 TABLE = [int(abs(math.sin(i + 1)) * 2**32) for i in range(64)]
 TURNS = [7, 12, 17, 22] * 4 + [5, 9, 14, 20] * 4 + [4, 11, 16, 23] * 4 + [6, 10, 15, 21] * 4
 ALL = 0xffffffff
-COOKIE_SLACK = 3  # a server with SYN cookies takes an ACK for its own that is this much late
+COOKIE_SLACK = 3  # a server with SYN cookies takes an ACK for its own that is this much beside it
 MOST_SPOILT = 4  # memory is bounded: a tuple that spoils as many ISNs gets no further chance
 
 

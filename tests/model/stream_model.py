@@ -50,9 +50,11 @@ class Stream:
     def offset(self, number):
         return signed((number - self.isn - 1) % 2**32)
 
-    def begins_late(self, offset):
-        """Whether a server with SYN cookies could begin its stream there. Once it has a byte it has begun."""
-        return self.server_has == 0 and 1 <= offset <= COOKIE_SLACK
+    def begins_late(self, segment):
+        """Whether a server with SYN cookies, which has lost the connection, could begin its stream there."""
+        offset = self.offset(segment.sequence)
+        said = signed((segment.acknowledgement - self.server_first) % 2**32)
+        return offset > 0 and abs(offset - said) <= COOKIE_SLACK
 
     def there(self):
         count = 0
@@ -150,13 +152,12 @@ class Streams(Protect):
             return {"drop"}  # it is about another connection
         stream.answering = True
         stream.client_acknowledged = segment.acknowledgement
-        if stream.begins_late(offset) and \
-                (stream.checked or not (stream.kept or segment.payload)):
+        if stream.begins_late(segment) and not stream.checked and not (stream.kept or segment.payload):
             return {"drop"}
-        if not segment.payload and not segment.flags & FIN:
-            return {"pending"}
         if stream.checked:
             return self.behind_check(segment, stream, offset)
+        if not segment.payload and not segment.flags & FIN:
+            return {"pending"}
         return self.gather(segment, stream, offset, now)
 
     def gather(self, segment, stream, offset, now):
@@ -189,6 +190,8 @@ class Streams(Protect):
             return {"drop"}
         if segment.payload and (offset < 0 or stream.differs(offset, segment.payload, False)):
             return {"drop"}
+        if 0 < offset <= COOKIE_SLACK and stream.begins_late(segment) and stream.server_has == 0:
+            return {"drop"}
         # Where the gateway delivers bytes behind the check, too, it may insist on the first copies.
         return {"drop", "pending"} if stream.differs(offset, segment.payload, True) else {"pending"}
 
@@ -209,7 +212,11 @@ class Streams(Protect):
         if verdict == "pending" and not stream.checked:
             must(not out.payload and (not out.flags & FIN or not stream.kept), "held, and goes on")
         if out.payload:
-            must(out == was, "payload goes on, but not as it came")
+            early = (was.acknowledgement - out.acknowledgement) % 2**32
+            must(early == 0 or stream.begins_late(was) and early <= 2 * COOKIE_SLACK + 1,
+                 "acknowledges something else")
+            must(out == was.replace(acknowledgement=out.acknowledgement),
+                 "payload goes on, but not as it came")
 
     @staticmethod
     def note_reset(was, stream, out):
@@ -226,7 +233,9 @@ class Streams(Protect):
         """Whether that is as it must be, on its way in the client's name."""
         offset = stream.offset(segment.sequence)
         if segment.flags & (SYN | RST | ACK) == ACK:
-            must(not stream.begins_late(offset), "a number that SYN cookies take for the beginning")
+            # Behind the first byte the client has to go on where the server stands.
+            goes_on = stream.server_has > 0 and offset <= COOKIE_SLACK
+            must(goes_on or not stream.begins_late(segment), "a number that SYN cookies take for the beginning")
         if segment.payload:
             must(stream.checked, "payload before the check")
             must(offset >= 0, "payload before the first byte")
@@ -276,6 +285,7 @@ class Streams(Protect):
         if segment.flags & RST:
             stream.forget()
             stream.answering = False
+            stream.server_first = None
             return {"pass"}
         if not segment.flags & ACK or stream.server_first is None:
             return {"pass"}  # no client takes it, or it is about another connection

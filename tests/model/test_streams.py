@@ -43,14 +43,17 @@ class Judged:
     def client(self, segment):
         """Returns (what the gateway sent by itself, the segment that goes on to the server or None)."""
         order = "from-client"
-        if segment.is_initial_syn and self.model.state(segment.tuple) != "new":
-            order = f"on-{self.model.state(segment.tuple)}"
+        state = self.model.state(segment.tuple)
+        if segment.is_initial_syn and state != "new":
+            order = f"on-{state}"
         right = self.model.client(segment, self.now)
         actions, (verdict, _, packet) = self.engine.order(f"{order} {self.now} {segment.pack().hex()}")
         self.seen[f"{order} {verdict}"] += order != "from-client"
         self.seen[verdict] += 1
         must(verdict in right, f"{verdict}, the model says {right} for {segment}")
         sent = list(self.act(actions, segment.tuple))
+        if verdict == "lookup" and state == "verified":
+            return sent, segment  # the kernel knows it, and it lives
         if verdict not in ("pending", "deliver", "pass", "verified"):
             return sent, None
         out = parse(bytes.fromhex(packet)) if not segment.wrong_checksum else segment

@@ -15,7 +15,7 @@ RIGHT = b"sixteen bytes ok and then some more"
 WRONG = b"sixteen bytes no and then some more"
 # What every script of raw_client.py knows.
 SETUP = f"RIGHT, WRONG, N = {RIGHT!r}, {WRONG!r}, {N}\n"
-# Tells on standard output what the application sees of each connection.
+# Tells on standard output what the application sees of each connection. It closes its half after "half".
 APPLICATION = """
 import socket, sys, threading
 listener = socket.socket(socket.AF_INET6)
@@ -27,10 +27,14 @@ print('ready', flush=True)
 def serve(peer):
     data = b''
     try:
+        peer.sendall(sys.argv[2].encode())
         while part := peer.recv(65536):
             data += part
             print('bytes', part.hex(), flush=True)
-            peer.sendall(b'thanks')
+            if part.endswith(b'half'):
+                peer.shutdown(socket.SHUT_WR)
+            elif b'half' not in data:
+                peer.sendall(b'thanks')
         print('end', flush=True)
     except OSError as error:
         print(type(error).__name__, flush=True)
@@ -42,7 +46,7 @@ while True:
 class IntegrityNet(Direct):
     """An application on server (or on gateway) that tells what it sees; knockgw on gateway."""
 
-    def __init__(self, lab, config, on_gateway=False, program=None):
+    def __init__(self, lab, config, on_gateway=False, program=None, greeting=""):
         super().__init__(lab)
         self.host = self.gateway if on_gateway else self.server
         self.lab = lab
@@ -51,7 +55,7 @@ class IntegrityNet(Direct):
         # Sockets of the raw client do not exist for its kernel.
         self.client.nft("""table inet quiet { chain out { type filter hook output priority 0;
             tcp sport >= 30000 tcp sport < 31000 tcp flags & rst == rst tcp window != 65000 drop; }; }""")
-        self.application = self.host.start([PYTHON, "-c", APPLICATION, PORT],
+        self.application = self.host.start([PYTHON, "-c", APPLICATION, PORT, greeting],
                                            stdout=subprocess.PIPE)
         assert self.seen() == "ready"
         self.daemon = Daemon(lab, self.gateway, config, program).start()

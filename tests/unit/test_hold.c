@@ -73,7 +73,8 @@ static void send_bytes(uint32_t at, size_t length, enum verdict verdict, enum re
 	expect(verdict, reason);
 }
 
-static void reply(uint8_t flags, uint32_t sequence, uint32_t acknowledgement)
+static void reply_with(uint8_t flags, uint32_t sequence, uint32_t acknowledgement,
+		       const uint8_t *data, size_t length)
 {
 	const struct segment_plan plan = {
 		.tuple = tuple_reverse(&tuple),
@@ -89,10 +90,17 @@ static void reply(uint8_t flags, uint32_t sequence, uint32_t acknowledgement)
 			    .timestamp = true,
 			    .tsval = 4000,
 			    .tsecr = 555},
+		.payload = data,
+		.payload_length = length,
 	};
 
 	make_segment(&segment, &packet, bytes, sizeof(bytes), &plan);
 	protect_reply(engine, table, &segment, false, now, &decision);
+}
+
+static void reply(uint8_t flags, uint32_t sequence, uint32_t acknowledgement)
+{
+	reply_with(flags, sequence, acknowledgement, NULL, 0);
 }
 
 static void set_up(void)
@@ -224,6 +232,93 @@ START_TEST(late_beginning)
 }
 END_TEST
 
+/* The same for a server that has spoken first and then forgotten all: it takes an acknowledgement
+ * as far behind its cookie as the number is behind the ISN, or up to 3 less or more. */
+START_TEST(late_beginning_behind_a_greeting)
+{
+	enum { GREETING = 20, BYTES = 9 };
+	static const uint8_t greeting[GREETING] = "220 good morning";
+	struct segment_plan plan = client_plan(TCP_ACK, 0, payload, 0);
+
+	service.reassemble = _i == 0;
+	shake_hands();
+	reply_with(TCP_ACK, SERVER_ISN + 1, isn + 1, greeting, GREETING);
+	for (int turn = 0; turn < 2; turn++) {
+		for (uint32_t said = 0; said <= GREETING; said++)
+			for (uint32_t offset = 1; offset <= GREETING + 5; offset++) {
+				bool late = said <= offset + 3 && offset <= said + 3;
+				bool behind = turn == 1 && offset > 3;
+				plan.sequence = isn + 1 + offset;
+				plan.acknowledgement = SERVER_ISN + 1 + said;
+				plan.payload_length = 0;
+				judge(&plan);
+				ck_assert_int_eq(decision.verdict,
+						 late && !behind ? VERDICT_DROP : VERDICT_PENDING);
+				ck_assert(decision.modified == (late && behind));
+				if (!late || !behind)
+					continue;
+				/* It passes, and acknowledges less. */
+				uint32_t now_said = segment.acknowledgement - (SERVER_ISN + 1);
+				ck_assert_uint_le(now_said, said);
+				ck_assert(now_said > offset + 3 || offset > now_said + 3);
+				ck_assert_uint_eq(segment.sequence, plan.sequence);
+				ck_assert(segment_checksum_valid(&segment));
+			}
+		if (turn == 0)
+			send_bytes(1, 44, VERDICT_DELIVER, REASON_PAYLOAD_VALID);
+	}
+	service.reassemble = true;
+}
+END_TEST
+
+/* What we send ourselves begins a stream nowhere but at its first byte. */
+START_TEST(pieces_behind_a_greeting)
+{
+	static const uint8_t greeting[60] = "220 good morning";
+
+	shake_hands();
+	reply_with(TCP_ACK, SERVER_ISN + 1, isn + 1, greeting, (size_t)_i);
+	struct segment_plan plan = client_plan(TCP_ACK, 1, payload, 10);
+	plan.acknowledgement += (uint32_t)_i;
+	judge(&plan);
+	expect(VERDICT_PENDING, REASON_PAYLOAD_HELD);
+	plan = client_plan(TCP_ACK, 15, payload + 14, 30);
+	plan.acknowledgement += (uint32_t)_i;
+	judge(&plan);
+	plan = client_plan(TCP_ACK, 11, payload + 10, 4);
+	plan.acknowledgement += (uint32_t)_i;
+	judge(&plan);
+	ck_assert_int_eq(decision.verdict, VERDICT_DELIVER);
+	for (unsigned int i = 0; i < action_count; i++) {
+		if (actions[i].action.kind != PROTECT_TO_SERVER)
+			continue;
+		uint32_t offset = actions[i].plan.sequence - (isn + 1);
+		uint32_t said = actions[i].plan.acknowledgement - (SERVER_ISN + 1);
+		ck_assert_uint_le(said, (uint32_t)_i);
+		ck_assert(offset == 0 || said > offset + 3 || offset > said + 3);
+	}
+}
+END_TEST
+
+/* A server that has reset the connection knows nothing of it any more. What comes then in its name
+ * would begin another one, and only an answer to a SYN begins one. */
+START_TEST(reset_by_the_server)
+{
+	service.reassemble = _i == 0;
+	shake_hands();
+	reply(TCP_RST | TCP_ACK, SERVER_ISN + 1, isn + 1);
+	send_bytes(1, 0, VERDICT_DROP, REASON_ACKNOWLEDGEMENT_WRONG);
+	send_bytes(1, 44, VERDICT_DROP, REASON_ACKNOWLEDGEMENT_WRONG);
+	struct segment_plan syn = client_plan(TCP_SYN, 0, NULL, 0);
+	judge(&syn);
+	expect(VERDICT_PENDING, REASON_SYN_REPEATED);
+	reply(TCP_SYN | TCP_ACK, SERVER_ISN, isn + 1);
+	expect(VERDICT_PASS, REASON_SERVER_REPLY);
+	send_bytes(1, 44, VERDICT_DELIVER, REASON_PAYLOAD_VALID);
+	service.reassemble = true;
+}
+END_TEST
+
 /* An urgent pointer would take a byte out of what was checked: in the first segment, in one without
  * payload, before and after the check. Behind the check it is the server's business. */
 START_TEST(urgent_data)
@@ -278,7 +373,9 @@ START_TEST(quick_segments)
 	ck_assert_uint_eq(protect_held(engine), 0);
 	ck_assert_uint_eq(protect_pending(engine), 0);
 	expect_action(action_count - 1, PROTECT_VERIFY);
-	send_bytes(40, 4, VERDICT_PASS, REASON_CONNECTION_VERIFIED);
+	/* The kernel asks only where the connection may have ended, and then tells. */
+	send_bytes(40, 0, VERDICT_PASS, REASON_CONNECTION_VERIFIED);
+	send_bytes(40, 4, VERDICT_LOOKUP, REASON_CONNECTION_VERIFIED);
 }
 END_TEST
 
@@ -590,6 +687,9 @@ int main(void)
 	tcase_add_loop_test(tcase, another_number, 0, 8);
 	tcase_add_loop_test(tcase, one_segment, 0, 2);
 	tcase_add_loop_test(tcase, late_beginning, 0, 2);
+	tcase_add_loop_test(tcase, late_beginning_behind_a_greeting, 0, 2);
+	tcase_add_loop_test(tcase, pieces_behind_a_greeting, 0, 60);
+	tcase_add_loop_test(tcase, reset_by_the_server, 0, 2);
 	tcase_add_loop_test(tcase, urgent_data, 0, 2);
 	return run_tcase("hold", tcase);
 }

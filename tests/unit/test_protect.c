@@ -273,8 +273,43 @@ START_TEST(right_payload_opens)
 	reply(TCP_ACK, 4711, isn + 1 + (uint32_t)length);
 	ck_assert_int_eq(world.decision.verdict, VERDICT_PASS);
 	ck_assert_uint_eq(protect_pending(world.engine), 0);
-	judge_plan(plan_to(true, TCP_ACK, isn + 1, length), VERDICT_PASS,
-		   REASON_CONNECTION_VERIFIED);
+	judge_plan(plan_to(true, TCP_ACK, isn + 1, 0), VERDICT_PASS, REASON_CONNECTION_VERIFIED);
+}
+END_TEST
+
+/* The kernel calls a connection verified when it has ended, too. Who has forgotten it takes what
+ * follows for the beginning of another one. */
+START_TEST(nothing_behind_the_end)
+{
+	uint32_t isn = integrity_isn(&keys[1]);
+	static const enum verdict verdicts[] = {
+		[CONNECTION_UNKNOWN] = VERDICT_CLOSED,
+		[CONNECTION_PENDING] = VERDICT_RESET,
+		[CONNECTION_VERIFIED] = VERDICT_PASS,
+		[CONNECTION_ENDED] = VERDICT_DROP,
+	};
+	bool known = _i % 2 == 0;
+	bool data = _i / 2 % 2 == 0;
+	enum connection_state state = (enum connection_state)(_i / 4);
+
+	if (known) {
+		open_pending(isn);
+		judge_plan(plan_to(true, TCP_ACK, isn + 1, NUMBER), VERDICT_DELIVER,
+			   REASON_PAYLOAD_VALID);
+		reply(TCP_ACK, 4711, isn + 1 + NUMBER);
+	}
+	if (known && !data) {
+		judge_plan(plan_to(true, TCP_ACK, isn + 1, 0), VERDICT_PASS,
+			   REASON_CONNECTION_VERIFIED);
+		return;
+	}
+	judge_plan(plan_to(true, TCP_ACK, isn + 1, data ? 3 : 0), VERDICT_LOOKUP,
+		   known ? REASON_CONNECTION_VERIFIED : REASON_NO_CONNECTION);
+	resolve(state);
+	ck_assert_int_eq(world.decision.verdict,
+			 state == CONNECTION_ENDED && !data ? VERDICT_PASS : verdicts[state]);
+	if (state == CONNECTION_ENDED && data)
+		ck_assert_int_eq(world.decision.reason, REASON_CONNECTION_ENDED);
 }
 END_TEST
 
@@ -411,6 +446,7 @@ int main(void)
 	tcase_add_test(tcase, wrong_checksum_is_not_judged);
 	tcase_add_test(tcase, data_elsewhere_waits);
 	tcase_add_loop_test(tcase, right_payload_opens, 0, 2);
+	tcase_add_loop_test(tcase, nothing_behind_the_end, 0, 16);
 	tcase_add_loop_test(tcase, wrong_payload_kills, 0, NUMBER * 8 + 1);
 	tcase_add_test(tcase, dead_stays_dead);
 	tcase_add_test(tcase, dead_stays_dead_behind_others);
