@@ -37,9 +37,8 @@ def another_client(net, place):
 
 
 @SOMEWHERE
-@pytest.mark.parametrize("attack", ATTACKS)
-@pytest.mark.parametrize("end", ENDS)
-@pytest.mark.parametrize("restart", [False, True], ids=["", "restart"])
+@pytest.mark.parametrize("attack,end,restart", [(attack, "FIN", False) for attack in ATTACKS] + [
+    ("handshake", "RST", False), ("handshake", "FIN", True), ("one segment", "RST", True)])
 def test_handshake_of_a_connection_that_has_ended(lab, place, family, attack, end, restart):
     """Its entry in the kernel is still there, and still verified."""
     net = SynNet(lab, place, family)
