@@ -206,8 +206,10 @@ static void pass_translated(struct splice_call *call, struct splice_flow *flow,
 	result->decision.modified = true;
 	decide(result, VERDICT_PASS, REASON_TRANSLATED);
 	if (half != NULL && (segment->flags & TCP_RST) != 0) {
+		/* It took the SYN and not the bytes: perhaps it checks another number of them. */
 		flow->stage = SPLICE_JOINED;
 		half_release(call, half, REASON_SERVER_REFUSED);
+		decide(result, VERDICT_PASS, REASON_SERVER_REFUSED);
 	} else if (half != NULL) {
 		finish_delivery(call, half);
 	}

@@ -117,8 +117,12 @@ static void log_reason(struct splice_worker *splice, const struct destination *d
 	case REASON_PAYLOAD_TOO_LONG:
 		log_fate(destination, tuple, LOG_LEVEL_WARNING, "given-up", reason);
 		break;
+	case REASON_CLIENT_GONE:
+		log_fate(destination, tuple, LOG_LEVEL_DEBUG, "given-up", reason);
+		break;
 	case REASON_COLLECT_TIMEOUT:
 	case REASON_CONFIGURATION_CHANGED:
+	case REASON_SERVER_REFUSED:
 	case REASON_SERVER_SILENT:
 	case REASON_PROMISE_BROKEN:
 	case REASON_STOPPED:
@@ -237,13 +241,15 @@ static void splice_segment(struct splice_worker *splice, const struct queue_pack
 	struct splice_result result;
 	bool server = from_server(splice, queued);
 
-	if (hand_on(splice, queued, server ? &tuple.destination : &tuple.source, 0))
+	/* From here on the client's side of it, whoever sent the segment. */
+	if (server)
+		tuple = tuple_reverse(&tuple);
+	if (hand_on(splice, queued, &tuple.source, 0))
 		return;
+	destination = destination_of(splice, &tuple.destination);
 	if (server) {
-		destination = destination_of(splice, &segment->tuple.source);
 		splice_from_server(splice->engine, segment, now, &output, &result);
 	} else {
-		destination = destination_of(splice, &segment->tuple.destination);
 		splice_from_client(splice->engine, destination, segment, queued->id, now, &output,
 				   &result);
 	}

@@ -10,7 +10,7 @@ from scapy.all import TCP
 
 from egress_net import get, stop_capture
 from lab import PYTHON, SOURCE, Daemon, wait_until
-from splice_net import HELLO, Client, IntegrityNet, N, egress_config, protect_config
+from splice_net import HELLO, Client, IntegrityNet, N, destination, egress_config, protect_config
 from topology import TwoGateways
 
 FAMILIES = pytest.mark.parametrize("family", [0, 1], ids=["IPv4", "IPv6"])
@@ -25,6 +25,12 @@ def net(lab):
 def half_made(net):
     return [flow for flow in net.flows()
             if flow["state"] in ("collecting", "connecting", "delivering", "broken")]
+
+
+def assert_told(net, reason, address, port):
+    """The log names the server as the destination, whoever sent the segment that decided."""
+    told, = net.daemon.wait_event(event="given-up", reason=reason)
+    assert told["destination"] == (f"[{address}]:{port}" if ":" in address else f"{address}:{port}")
 
 
 def silence_server(net):
@@ -51,6 +57,7 @@ def test_server_refuses(net, family):
     assert closed.connected == "open"
     assert closed.echo() == "ConnectionResetError"
     assert waits_for_reset(net, seen)
+    assert_told(net, "server-refused", SERVER[family], 7001)
     net.daemon.stop()
     net.daemon.config.write_text(net.daemon.config.read_text().replace("first bytes", "others"))
     net.daemon.start()
@@ -59,6 +66,22 @@ def test_server_refuses(net, family):
     assert net.connections() == 0
     wait_until(lambda: half_made(net) == [], what="the end of the connections")
     assert net.statistics()["server-refused"] >= 1
+
+
+@FAMILIES
+def test_server_checks_another_number_of_bytes(lab, family):
+    """It takes the SYN and refuses the bytes: the log on the clients' side says so."""
+    net = IntegrityNet(lab, integrity=N - 1)
+    assert Client(net.laptop, SERVER[family]).echo() == "ConnectionResetError"
+    assert_told(net, "server-refused", SERVER[family], 7000)
+    assert net.statistics()["server-refused"] == 1
+
+
+@FAMILIES
+def test_server_takes_no_segment_of_that_length(lab, family):
+    net = IntegrityNet(lab, destination(integrity=3000), integrity=3000)
+    assert Client(net.laptop, SERVER[family]).echo(HELLO * 50) == "ConnectionResetError"
+    assert_told(net, "payload-too-long", SERVER[family], 7000)
 
 
 @FAMILIES
@@ -108,6 +131,7 @@ def test_client_that_closes_early(net):
     wait_until(lambda: half_made(net) == [], what="the end of the connection")
     assert list(stop_capture(wire)) == []
     assert net.statistics()["client-gone"] >= 1
+    assert net.daemon.wait_event(event="given-up", reason="client-gone")
 
 
 @pytest.mark.parametrize("first", [0, 5])
