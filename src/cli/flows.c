@@ -30,7 +30,11 @@ static const char USAGE[] =
 	"CLIENT and SERVER are the addresses on the wire, behind NAT; with integrity > 0 those "
 	"that\n"
 	"the client knows. ISN is the client's initial sequence number, TOKEN the one on the wire\n"
-	"(00000000: not sent yet).\n";
+	"(00000000: not sent yet). EXPIRES is when the entry is forgotten if no segment comes; a "
+	"half-made\n"
+	"connection (collecting, connecting, delivering) is reset before, after collect_timeout "
+	"or\n"
+	"connect_timeout.\n";
 
 struct listing {
 	bool json;
