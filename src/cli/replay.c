@@ -32,6 +32,7 @@ struct session {
 	bool summary;
 	struct replay *replay;
 	struct guards *guards;
+	size_t cut; /* packets */
 };
 
 static bool print_decision(const struct captured_packet *captured, const struct tuple *tuple,
@@ -83,8 +84,10 @@ static int replay_file(struct session *session, const char *path)
 		complain("replay", "%s", error);
 		return STATUS_FAILED;
 	}
-	while (printed && (more = capture_next(capture, &captured, error)) > 0)
+	while (printed && (more = capture_next(capture, &captured, error)) > 0) {
+		session->cut += captured.cut;
 		printed = judge(session, &captured);
+	}
 	capture_close(capture);
 	if (more < 0)
 		complain("replay", "%s: %s", path, error);
@@ -123,6 +126,11 @@ static int run(struct session *session, const struct config *config, int count, 
 		status = STATUS_FAILED;
 	if (fflush(stdout) != 0)
 		status = STATUS_FAILED;
+	if (session->cut > 0)
+		complain("replay",
+			 "%zu packets were captured only in part (snaplen): what is missing may "
+			 "change what came of them",
+			 session->cut);
 	replay_free(session->replay);
 	guards_free(session->guards);
 	service_table_free(services);

@@ -146,6 +146,7 @@ int capture_next(struct capture *capture, struct captured_packet *packet,
 		memcpy(capture->buffer, bytes + offset, length);
 		*packet = (struct captured_packet){.bytes = capture->buffer,
 						   .length = length,
+						   .cut = header->caplen < header->len,
 						   .seconds = header->ts.tv_sec,
 						   .microseconds = header->ts.tv_usec};
 		return 1;

@@ -19,6 +19,7 @@ void capture_close(struct capture *capture);
 struct captured_packet {
 	uint8_t *bytes; /* the IP header; may be written to until the next call */
 	size_t length;  /* bytes that were captured */
+	bool cut;       /* the packet had more */
 	int64_t seconds;
 	int64_t microseconds;
 };

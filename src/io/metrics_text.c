@@ -195,7 +195,8 @@ static void write_connections(struct writer *writer, const struct view *view)
 		       protect_role_pending(view->protect));
 	if (view->egress == NULL)
 		return;
-	family(writer, "flows", "gauge", "Translated connections, by the state of TCP.");
+	family(writer, "flows", "gauge",
+	       "Translated connections, by the state of TCP; half-made ones are syn-sent.");
 	for (unsigned int state = 0; state < FLOW_STATES; state++)
 		line(writer, "knockgw_flows{state=\"%s\"} %" PRIu64 "\n", flow_state_name(state),
 		     egress_role_flows_in(view->egress, state));

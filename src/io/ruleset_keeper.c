@@ -270,8 +270,8 @@ void ruleset_keeper_stop(struct ruleset_keeper *keeper)
 		return;
 	if (keeper->nft != NULL && nft_present(keeper->nft))
 		log_event(LOG_LEVEL_WARNING, "ruleset-kept",
-			  "reason=\"ports stay closed until knockgw serves "
-			  "again\" " RULESET_TO_REMOVE);
+			  "reason=\"ports stay closed, and egress connections wait, until "
+			  "knockgw serves again\" " RULESET_TO_REMOVE);
 	if (keeper->changes != NULL)
 		event_free(keeper->changes);
 	if (keeper->rest != NULL)

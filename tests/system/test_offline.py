@@ -176,3 +176,18 @@ def test_bad_capture_is_one_line(lab, content, words):
     assert str(path) in said[0] and words in said[0]
     summary = replay("--config", config, "--summary", path)
     assert summary.returncode == 1 and json.loads(summary.stdout)["connections"] == 0
+
+
+def test_packets_captured_in_part_are_told(tmp_path):
+    """A SYN without its options and a first segment without its bytes would else just be missing."""
+    config = tmp_path / "knockgw.conf"
+    config.write_text('services = ( { name = "s"; address = "192.0.2.1"; port = 22; secret = "s"; } );')
+    tcp = struct.pack(">HHIIBBHHH", 40000, 22, 1, 0, 0xa0, 2, 1000, 0, 0) + b"\1" * 20
+    packet = struct.pack(">BBHHHBBH4s4s", 0x45, 0, 60, 0, 0, 64, 6, 0, b"\xc0\0\2\7", b"\xc0\0\2\1") + tcp
+    header = struct.pack("<IHHiIII", 0xa1b2c3d4, 2, 4, 0, 0, 65535, 101)
+    for captured, told in ((60, 0), (40, 1)):
+        capture = tmp_path / "capture.pcap"
+        capture.write_bytes(header + struct.pack("<IIII", 1, 0, captured, 60) + packet[:captured])
+        found = subprocess.run([KNOCKCTL, "replay", "--config", config, "--summary", capture],
+                               capture_output=True, text=True, check=True, timeout=60)
+        assert found.stderr.count("1 packets were captured only in part") == told, found
