@@ -196,7 +196,8 @@ static void write_connections(struct writer *writer, const struct view *view)
 	if (view->egress == NULL)
 		return;
 	family(writer, "flows", "gauge",
-	       "Translated connections, by the state of TCP; half-made ones are syn-sent.");
+	       "Translated connections, by the state of TCP; half-made ones are syn-sent and "
+	       "syn-received.");
 	for (unsigned int state = 0; state < FLOW_STATES; state++)
 		line(writer, "knockgw_flows{state=\"%s\"} %" PRIu64 "\n", flow_state_name(state),
 		     egress_role_flows_in(view->egress, state));
