@@ -18,7 +18,7 @@ NETWORKS = {
     "delay": "delay 30ms 10ms distribution normal",
     "reordering": "delay 10ms reorder 25% 50%",
     "duplication": "duplicate 10%",
-    "corruption": "corrupt 1%",
+    "corruption": "corrupt 5%",
     "everything": "delay 10ms 5ms reorder 20% 50% loss 1% duplicate 2%",
 }
 FAMILIES = pytest.mark.parametrize("family", [0, 1], ids=["IPv4", "IPv6"])
