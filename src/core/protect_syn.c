@@ -91,9 +91,23 @@ static struct connection *provide(struct protect *protect, struct connection *kn
 	return table_insert(protect->connections, tuple, &connection, now, VERIFIED_TIMEOUT);
 }
 
-/* Nothing may reach the application before the check, so Fast Open data stays behind. */
-static void leave_data_behind(struct segment *segment, struct decision *decision)
+/* Multipath TCP says of each byte where in the stream it belongs. Then the bytes that are checked
+ * need not be the first that the application sees. */
+static void blank_multipath(struct segment *segment, struct decision *decision)
 {
+	struct tcp_option option;
+
+	while (tcp_option_find(segment, TCP_OPTION_MPTCP, &option)) {
+		segment_blank_option(segment, &option);
+		decision->modified = true;
+	}
+}
+
+/* Nothing may reach the application before the check, so Fast Open data stays behind; and the
+ * stream shall be what the segments say. */
+static void make_plain(struct segment *segment, struct decision *decision)
+{
+	blank_multipath(segment, decision);
 	if (segment->payload_length == 0)
 		return;
 	segment_strip_payload(segment);
@@ -114,7 +128,7 @@ static void admit_pending(struct protect *protect, struct connection *known,
 	}
 	begin(protect, connection, &syn, PHASE_PENDING, service_pending_timeout(service), now);
 	decide(decision, VERDICT_PENDING, repeated ? REASON_SYN_REPEATED : REASON_TOKEN_VALID);
-	leave_data_behind(segment, decision);
+	make_plain(segment, decision);
 }
 
 /* Authentication mode can do without memory: a retransmission is then simply judged again. */
@@ -192,7 +206,7 @@ static void leave_to_server(struct protect *protect, struct connection *known,
 		set_phase(protect, connection, (enum connection_phase)connection->phase,
 			  VERIFIED_TIMEOUT, now);
 	decide(decision, verified ? VERDICT_PASS : VERDICT_PENDING, REASON_TUPLE_BUSY);
-	leave_data_behind(segment, decision);
+	make_plain(segment, decision);
 }
 
 /* It must neither open anew without a check nor take the mark away from the connection that was
@@ -203,7 +217,7 @@ static void repeat(const struct connection *known, struct segment *segment,
 	decide(decision, known->phase == PHASE_PENDING ? VERDICT_PENDING : VERDICT_DROP,
 	       REASON_SYN_REPEATED);
 	if (decision->verdict == VERDICT_PENDING)
-		leave_data_behind(segment, decision);
+		make_plain(segment, decision);
 }
 
 void resolve_syn(struct protect *protect, struct segment *segment, enum connection_state state,

@@ -8,6 +8,7 @@ import subprocess
 
 import pytest
 
+import integrity_net
 import knock_client
 from integrity_net import (DEAD, FAMILIES, N, PORT, RIGHT, SECRET, THANKS, WRONG, IntegrityNet,
                            expect_open)
@@ -339,3 +340,21 @@ def test_pending_connections_are_bounded(lab):
     assert net.raw("print(c.connect())") == "True\n"
     assert net.raw("c.send('S')" + DEAD) == "reset\n"
     assert net.daemon.events(event="refused", reason="table-full")
+
+
+@FAMILIES
+def test_multipath(lab, monkeypatch, family):
+    """Its options say where in the stream a byte belongs: the checked ones need not be the first."""
+    if not os.path.exists("/proc/sys/net/mptcp"):
+        pytest.skip("this kernel has no MPTCP")
+    monkeypatch.setattr(integrity_net, "APPLICATION", integrity_net.APPLICATION.replace(
+        "socket.socket(socket.AF_INET6)", "socket.socket(socket.AF_INET6, socket.SOCK_STREAM, 262)").replace(
+        "listener.setsockopt(socket.SOL_TCP, socket.TCP_FASTOPEN, 16)\n", ""))
+    net = IntegrityNet(lab, CONFIG)
+    net.server.sysctl("net.mptcp.enabled", 1)
+    said = net.raw(
+        "c.send('S', options=[(30, b'\\x01\\x01'), ('NOP', None)])\nanswer = c.wait('SA')\n"
+        "assert not [kind for kind, _ in answer.options if kind in (30, 'MPTCP')], answer.options\n"
+        "c.peer = (answer.seq + 1) % 2**32\nc.send('A', 1)\nc.send('PA', 1, RIGHT)" + THANKS, family)
+    assert said == "thanks\n", said + net.daemon.log()
+    assert net.bytes_seen(len(RIGHT)) == RIGHT
