@@ -163,6 +163,10 @@ void segment_complete_checksum(struct segment *segment);
  * and checksums right. */
 void segment_become_reset(struct segment *segment, uint32_t sequence);
 
+/* Turns a segment in the window of its receiver into an acknowledgement far outside, which makes it
+ * say where it is (RFC 9293 3.10.7.4). */
+void segment_become_question(struct segment *segment);
+
 /* Byte order helpers for unaligned fields. */
 static inline uint16_t load16(const uint8_t *at)
 {

@@ -39,6 +39,7 @@ struct protect *protect_new(const struct protect_options *options,
 	}
 	protect->output = options->output;
 	protect->client_only = options->client_only;
+	protect->began = now;
 	protect->due = UINT64_MAX;
 	protect->size = table_size(&layout);
 	/* Mapped rather than allocated: pages that no connection ever uses cost nothing. */
@@ -96,10 +97,28 @@ void kill_connection(struct segment *segment, uint32_t server_expects, enum reas
 }
 
 /* A server with SYN cookies takes the ACK of a handshake once more when the connection is gone, and
- * the kernel still calls it verified. Without payload that comes to nothing. */
-static bool may_begin_anew(const struct segment *segment, const struct decision *decision)
+ * the kernel still calls it verified. Without payload that comes to nothing, and a cookie is good
+ * for two minutes: when the handshake is forgotten, so is the cookie. */
+static bool may_begin_anew(const struct protect *protect, const struct segment *segment,
+			   struct moment now, const struct decision *decision)
 {
-	return decision->service->integrity > 0 && segment->payload_length > 0;
+	return decision->service->integrity > 0 && segment->payload_length > 0 &&
+	       (now.steady - protect->began < VERIFIED_TIMEOUT ||
+		table_find(protect->connections, &segment->tuple) != NULL);
+}
+
+static bool is_checked_reset(const struct segment *segment, const struct decision *decision)
+{
+	return decision->service->integrity > 0 && (segment->flags & TCP_RST) != 0;
+}
+
+/* The kernel holds that the server may not take this RST, and the connection is living. If the
+ * server took it all the same, none would know but whoever sent it. So the server is made to say
+ * where it is, and the client's answer, when it is gone, is an RST that stands there exactly. */
+static void become_question(struct segment *segment, struct decision *decision)
+{
+	segment_become_question(segment);
+	decision->modified = true;
 }
 
 static void judge_segment(struct protect *protect, struct segment *segment, bool tracked,
@@ -115,7 +134,11 @@ static void judge_segment(struct protect *protect, struct segment *segment, bool
 	else if (connection->phase == PHASE_PENDING)
 		judge_pending(protect, connection, segment, now, decision);
 	else if (connection->phase == PHASE_VERIFIED)
-		decide(decision, may_begin_anew(segment, decision) ? VERDICT_LOOKUP : VERDICT_PASS,
+		decide(decision,
+		       may_begin_anew(protect, segment, now, decision) ||
+				       is_checked_reset(segment, decision)
+			       ? VERDICT_LOOKUP
+			       : VERDICT_PASS,
 		       REASON_CONNECTION_VERIFIED);
 	else if ((segment->flags & TCP_RST) != 0 && segment->payload_length == 0)
 		/* Maybe our own, on its way to a server on this host. It opens nothing. */
@@ -149,13 +172,15 @@ void protect_resolve(struct protect *protect, struct segment *segment, enum conn
 	}
 	switch (state) {
 	case CONNECTION_ENDED:
-		if (may_begin_anew(segment, decision)) {
-			decide(decision, VERDICT_DROP, REASON_CONNECTION_ENDED);
-			break;
-		}
-		/* fall through */
+		decide(decision,
+		       may_begin_anew(protect, segment, now, decision) ? VERDICT_DROP
+								       : VERDICT_PASS,
+		       REASON_CONNECTION_ENDED);
+		break;
 	case CONNECTION_VERIFIED:
 		decide(decision, VERDICT_PASS, REASON_CONNECTION_VERIFIED);
+		if (is_checked_reset(segment, decision))
+			become_question(segment, decision);
 		break;
 	case CONNECTION_PENDING:
 		kill_connection(segment, segment->sequence, REASON_PENDING_UNKNOWN, decision);

@@ -73,6 +73,7 @@ struct protect {
 	uint32_t pending;
 	struct guards *guards; /* shared; NULL: none */
 	struct protect_output output;
+	uint64_t began; /* what was before is not remembered */
 	bool client_only;
 	struct hold_pool held; /* bytes that were held back; numbers 1 to held.count */
 	struct hold_pool kept; /* bytes that went on in one segment; numbers behind these */

@@ -44,7 +44,7 @@
 	X(PENDING_UNKNOWN, "pending-unknown",                                                   \
 	  "payload check outstanding, but its SYN is forgotten")                                \
 	X(CONNECTION_ENDED, "connection-ended",                                                 \
-	  "payload for a connection that both sides have ended")                                \
+	  "belongs to a connection that both sides have ended")                                 \
 	X(CONNECTION_VERIFIED, "connection-verified", "belongs to a verified connection")       \
 	X(NO_CONNECTION, "no-connection", "belongs to no verified connection")                  \
 	X(TABLE_FULL, "table-full", "no room for another connection")                           \

@@ -207,7 +207,7 @@ void segment_strip_payload(struct segment *segment)
 	store16(field, (uint16_t)~sum);
 }
 
-void segment_become_reset(struct segment *segment, uint32_t sequence)
+static void become_bare(struct segment *segment, uint8_t flags, uint32_t sequence)
 {
 	struct packet *packet = segment->packet;
 	uint8_t *tcp = tcp_header(segment);
@@ -216,16 +216,27 @@ void segment_become_reset(struct segment *segment, uint32_t sequence)
 	store32(tcp + 4, sequence);
 	store32(tcp + 8, 0);
 	tcp[12] = TCP_HEADER / 4 << 4;
-	tcp[13] = TCP_RST;
+	tcp[13] = flags;
 	store16(tcp + 14, 0);
 	store16(tcp + 18, 0);
 	segment->sequence = sequence;
 	segment->acknowledgement = 0;
-	segment->flags = TCP_RST;
+	segment->flags = flags;
 	segment->window = 0;
 	segment->options_length = 0;
 	segment->payload = packet->length;
 	segment->payload_length = 0;
 	segment_read_timestamp(segment);
 	segment_complete_checksum(segment);
+}
+
+void segment_become_reset(struct segment *segment, uint32_t sequence)
+{
+	become_bare(segment, TCP_RST, sequence);
+}
+
+void segment_become_question(struct segment *segment)
+{
+	/* Behind what was received, wherever in its window, of 2^30 at most, it stood. */
+	become_bare(segment, TCP_ACK, segment->sequence - 0x60000000);
 }

@@ -69,10 +69,12 @@ const struct protect_counters *protect_worker_counters(const struct protect_work
 	return &protect->counters;
 }
 
-/* Whether neither side will send a byte more. */
+/* Whether neither side will send a byte more. The last acknowledgement may stand in a FIN that
+ * comes once more; then LAST_ACK stays. */
 static bool has_ended(const struct conntrack_entry *entry)
 {
-	return entry->state == TCP_CONNTRACK_TIME_WAIT || entry->state == TCP_CONNTRACK_CLOSE;
+	return entry->state == TCP_CONNTRACK_LAST_ACK || entry->state == TCP_CONNTRACK_TIME_WAIT ||
+	       entry->state == TCP_CONNTRACK_CLOSE;
 }
 
 /* Returns false when the kernel did not answer. */

@@ -23,7 +23,6 @@ extern const struct ip_family ip_families[2];
 	     row < (config)->services + (config)->service_count; row++)
 
 #define SYN_ONLY "tcp flags & (fin | syn | rst | ack) == syn"
-#define SYN_ACK  "tcp flags & (fin | syn | rst | ack) == syn | ack"
 
 /* What an element of a set or map says about one endpoint of a service. */
 typedef void (*element_writer)(FILE *stream, const struct service_config *service,

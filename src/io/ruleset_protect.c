@@ -148,24 +148,46 @@ static bool wants_replies(const struct config *config)
 	return false;
 }
 
-/* What the server has acknowledged verifies a connection, and its SYN+ACK begins another one, so
- * nobody else may be able to say it in the server's name: a packet that comes from where no route
- * leads to the server is forged. */
+/* What the server has acknowledged verifies a connection, its SYN+ACK begins another one, and its
+ * RST ends it, so nobody else may be able to say it in the server's name: a packet that comes from
+ * where no route leads to the server is forged. */
 static void write_forged_replies(FILE *stream, const struct marks *marks)
 {
 	fprintf(stream,
 		"\t\tiif != \"lo\" ct direction reply ct mark & 0x%08x == 0x%08x "
 		"fib saddr . iif oif missing drop\n"
-		"\t\t" SYN_ACK " iif != \"lo\" ct direction reply ct mark & 0x%08x == 0x%08x "
-		"fib saddr . iif oif missing drop\n",
+		"\t\ttcp flags & (syn | rst) != 0 iif != \"lo\" ct direction reply ct mark & "
+		"0x%08x == "
+		"0x%08x fib saddr . iif oif missing goto forged\n",
 		marks->mask, marks->pending, marks->mask, marks->verified);
+}
+
+/* Which service a forged segment is about. Connections to others are not checked, and their servers
+ * may answer by any way. */
+static void write_forged(FILE *stream, const struct config *config)
+{
+	char text[ENDPOINT_TEXT_SIZE];
+
+	fputs("\tchain forged {\n", stream);
+	FOR_EACH_SERVICE(config, service)
+	{
+		for (size_t i = 0; is_checked(service, 0) && i < service->endpoint_count; i++) {
+			const struct endpoint *endpoint = &service->endpoints[i];
+			fprintf(stream,
+				"\t\tmeta l4proto tcp ct original %s daddr %s ct original "
+				"proto-dst %u drop\n",
+				endpoint->family == FAMILY_IPV4 ? "ip" : "ip6",
+				endpoint_format_address(endpoint, text), endpoint->port);
+		}
+	}
+	fputs("\t}\n\n", stream);
 }
 
 /* What clients send in verified connections that are ending, or have ended: conntrack keeps their
  * entries for two minutes at most. Marks: mask, verified. */
 #define IN_ENDING                                           \
 	"ct mark & 0x%08x == 0x%08x ct direction original " \
-	"tcp flags & (syn | rst) == 0 ct expiration < 5m"
+	"tcp flags & syn == 0 ct expiration < 5m"
 
 /* A server with SYN cookies takes the ACK of a handshake once more when the connection is gone.
  * What follows it must not pass on the old mark, so the daemon asks whether it has ended. */
@@ -205,8 +227,10 @@ static void write_protect(FILE *stream, const struct config *config, const struc
 		"\t\tct mark & 0x%08x == 0x%08x goto ask\n"
 		"\t}\n\n",
 		~marks->mask, marks->mask, marks->pending);
-	if (wants_replies(config))
+	if (wants_replies(config)) {
 		write_ending(stream, marks);
+		write_forged(stream, config);
+	}
 	fputs("\tchain protect {\n"
 	      "\t\ttype filter hook prerouting priority mangle - 5; policy accept;\n",
 	      stream);
@@ -228,8 +252,10 @@ static void write_settle(FILE *stream, const struct config *config, const struct
 	      "\t\ttype filter hook prerouting priority mangle - 4; policy accept;\n",
 	      stream);
 	if (wants_replies(config))
-		fprintf(stream, "\t\t" IN_ENDING " meta mark set meta mark & 0x%08x\n", marks->mask,
-			marks->verified, ~marks->mask);
+		fprintf(stream,
+			"\t\tct mark & 0x%08x == 0x%08x tcp flags & syn == 0 meta mark & 0x%08x != "
+			"0x00000000 meta mark set meta mark & 0x%08x\n",
+			marks->mask, marks->verified, marks->mask, ~marks->mask);
 	fprintf(stream,
 		"\t\tct mark & 0x%08x == 0x%08x tcp flags & (fin | syn | rst | ack) != syn accept\n"
 		"\t\tip daddr . tcp dport vmap @settle4\n"
@@ -301,11 +327,22 @@ static void write_guard(FILE *stream, const struct decoy_pairs *pairs, const str
 /* What a server says in a pending connection tells how much of the first bytes it has got. What
  * comes from us has both bits in its mark, which no pending connection has. A SYN+ACK on the tuple
  * of a verified connection begins another one, which must be checked, so it must not pass unseen;
- * the packet mark tells the daemon which of both it is. An entry of a first handshake is not
- * assured yet.
+ * the packet mark tells the daemon which of both it is. Behind an RST there is no connection, also
+ * where conntrack keeps calling it established because the RST does not stand where it expects it.
  */
 static void write_replies(FILE *stream, const struct config *config, const struct marks *marks)
 {
+	if (wants_replies(config))
+		fprintf(stream,
+			"\tchain replies_checked {\n"
+			"\t\ttcp flags & rst == rst ct mark set ct mark & 0x%08x | 0x%08x accept\n"
+			"\t\tmeta mark set meta mark & 0x%08x | 0x%08x goto ask_firmly\n"
+			"\t}\n\n"
+			"\tchain replies_verified {\n"
+			"\t\tip saddr . tcp sport @checked4 goto replies_checked\n"
+			"\t\tip6 saddr . tcp sport @checked6 goto replies_checked\n"
+			"\t}\n\n",
+			~marks->mask, marks->refused, ~marks->mask, marks->verified);
 	fputs("\tchain replies {\n"
 	      "\t\ttype filter hook postrouting priority srcnat + 50; policy accept;\n",
 	      stream);
@@ -313,11 +350,11 @@ static void write_replies(FILE *stream, const struct config *config, const struc
 		fprintf(stream,
 			"\t\tct direction reply ct mark & 0x%08x == 0x%08x meta mark & 0x%08x != "
 			"0x%08x goto ask\n"
-			"\t\t" SYN_ACK " ct direction reply ct status assured ct mark & 0x%08x == "
-			"0x%08x meta mark & 0x%08x != 0x%08x meta mark set meta mark & 0x%08x | "
-			"0x%08x goto ask_firmly\n",
+			"\t\ttcp flags & (syn | rst) != 0 ct direction reply ct mark & 0x%08x == "
+			"0x%08x "
+			"meta mark & 0x%08x != 0x%08x goto replies_verified\n",
 			marks->mask, marks->pending, marks->mask, marks->mask, marks->mask,
-			marks->verified, marks->mask, marks->mask, ~marks->mask, marks->verified);
+			marks->verified, marks->mask, marks->mask);
 	fputs("\t}\n\n", stream);
 }
 

@@ -3,7 +3,7 @@
 import pytest
 
 import knock_client
-from integrity_net import (N, PORT, RIGHT, SECRET, THANKS, WRONG, IntegrityNet, address_of)
+from integrity_net import (DEAD, N, PORT, RIGHT, SECRET, THANKS, WRONG, IntegrityNet, address_of)
 from lab import KNOCKCTL, wait_until
 
 CONFIG = f"""services = (
@@ -24,6 +24,11 @@ AGAIN = "c.isn, c.peer = (c.isn + other) % 2**32, None\nassert c.connect(), 'no 
 SOMEWHERE = pytest.mark.parametrize("place,family", [("routed", 0), ("routed", 1), ("backend", 0),
                                                      ("local", 1)])
 BYTES = pytest.mark.parametrize("right", [True, False], ids=["right", "wrong"])
+
+
+def sends(right):
+    """What a client that came again sends: its new SYN is for WRONG."""
+    return "c.send('PA', 1, WRONG)" + THANKS if right else "c.send('PA', 1, RIGHT)" + DEAD
 
 
 class SynNet(IntegrityNet):

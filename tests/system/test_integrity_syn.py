@@ -9,11 +9,7 @@ import pytest
 from faults import PROGRAM, Faults
 from integrity_net import DEAD, FAMILIES, RIGHT, THANKS, WRONG
 from lab import wait_until
-from syn_net import AGAIN, BYTES, CHALLENGED, OPEN, SOMEWHERE, VERIFIED, SynNet
-
-
-def sends(right):
-    return "c.send('PA', 1, WRONG)" + THANKS if right else "c.send('PA', 1, RIGHT)" + DEAD
+from syn_net import AGAIN, BYTES, CHALLENGED, OPEN, SOMEWHERE, VERIFIED, SynNet, sends
 
 
 @SOMEWHERE

@@ -313,6 +313,71 @@ START_TEST(nothing_behind_the_end)
 }
 END_TEST
 
+static void open_verified(uint32_t isn)
+{
+	open_pending(isn);
+	judge_plan(plan_to(true, TCP_ACK, isn + 1, NUMBER), VERDICT_DELIVER, REASON_PAYLOAD_VALID);
+	reply(TCP_ACK, 4711, isn + 1 + NUMBER);
+}
+
+/* Who has forgotten the handshake knows that its cookie is forgotten, too, unless it has just
+ * begun. */
+START_TEST(old_connections_may_end_slowly)
+{
+	uint32_t isn = integrity_isn(&keys[1]);
+	bool known = _i != 0;
+
+	world.now += 130 * 1000;
+	if (known)
+		open_verified(isn);
+	judge_plan(plan_to(true, TCP_ACK, isn + 1, 3), VERDICT_LOOKUP,
+		   known ? REASON_CONNECTION_VERIFIED : REASON_NO_CONNECTION);
+	resolve(CONNECTION_ENDED);
+	ck_assert_int_eq(world.decision.verdict, known ? VERDICT_DROP : VERDICT_PASS);
+}
+END_TEST
+
+/* An RST that the kernel does not take for the end makes the server say where it is. */
+START_TEST(reset_beside_the_end)
+{
+	uint32_t isn = integrity_isn(&keys[1]);
+	bool known = _i % 2 == 0;
+	bool ended = _i / 2 != 0;
+
+	if (known)
+		open_verified(isn);
+	judge_plan(plan_to(true, TCP_RST, isn + 21, 0), VERDICT_LOOKUP,
+		   known ? REASON_CONNECTION_VERIFIED : REASON_NO_CONNECTION);
+	resolve(ended ? CONNECTION_ENDED : CONNECTION_VERIFIED);
+	ck_assert_int_eq(world.decision.verdict, VERDICT_PASS);
+	ck_assert_int_eq(world.decision.modified, !ended);
+	ck_assert_uint_eq(world.segment.flags, ended ? TCP_RST : TCP_ACK);
+	ck_assert_uint_eq(world.segment.sequence, isn + 21 - (ended ? 0 : 0x60000000));
+}
+END_TEST
+
+/* With Multipath TCP the first bytes need not be the first that the application sees. */
+START_TEST(multipath_is_left_behind)
+{
+	struct segment_plan plan = plan_to(_i != 0, TCP_SYN, 0, 0);
+	struct tcp_option option;
+
+	plan.sequence = _i != 0 ? integrity_isn(&keys[0]) : auth_isn(&keys[0]);
+	plan.options.sack_permitted = true;
+	parse(&plan);
+	/* Only the kind matters. */
+	ck_assert(tcp_option_find(&world.segment, TCP_OPTION_SACK_PERMITTED, &option));
+	world.bytes[option.offset] = TCP_OPTION_MPTCP;
+	segment_complete_checksum(&world.segment);
+	judge(_i != 0 ? VERDICT_PENDING : VERDICT_VERIFIED, REASON_TOKEN_VALID);
+	ck_assert_int_eq(world.decision.modified, _i != 0);
+	ck_assert_int_eq(tcp_option_find(&world.segment, TCP_OPTION_MPTCP, &option), _i == 0);
+	ck_assert(tcp_option_find(&world.segment, TCP_OPTION_MSS, &option));
+	ck_assert_uint_eq(world.segment.tsval, 555);
+	ck_assert(segment_checksum_valid(&world.segment));
+}
+END_TEST
+
 /* Any bit of the first bytes, and too few of them: a reset at what each side expects. */
 START_TEST(wrong_payload_kills)
 {
@@ -447,6 +512,9 @@ int main(void)
 	tcase_add_test(tcase, data_elsewhere_waits);
 	tcase_add_loop_test(tcase, right_payload_opens, 0, 2);
 	tcase_add_loop_test(tcase, nothing_behind_the_end, 0, 16);
+	tcase_add_loop_test(tcase, old_connections_may_end_slowly, 0, 2);
+	tcase_add_loop_test(tcase, reset_beside_the_end, 0, 4);
+	tcase_add_loop_test(tcase, multipath_is_left_behind, 0, 2);
 	tcase_add_loop_test(tcase, wrong_payload_kills, 0, NUMBER * 8 + 1);
 	tcase_add_test(tcase, dead_stays_dead);
 	tcase_add_test(tcase, dead_stays_dead_behind_others);

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Integrity mode: ends of verified connections that conntrack and the server take differently.
+
+The network is that of topology.Direct: client, gateway with knockgw, server."""
+from integrity_net import FAMILIES, RIGHT, THANKS
+from lab import wait_until
+from syn_net import AGAIN, BYTES, OPEN, VERIFIED, SynNet, sends
+
+UNCHECKED = b"unchecked bytes, any"
+BEHIND = f"1 + {len(RIGHT)}"
+BEGIN = OPEN.replace("c.connect()\n", "c.connect()\nfirst = c.peer\n")
+ANEW = f"c.peer = first\nc.send('A', 1)\nc.send('PA', 1, {UNCHECKED})\n"
+
+
+def expect_nothing_else(net):
+    """Another client's bytes are the next that the application sees."""
+    net.raw("c.connect()\nc.send('PA', 1, RIGHT)\n", net.family, address=net.at)
+    line = net.seen()
+    while line in ("end", "ConnectionResetError", "ConnectionAbortedError"):
+        line = net.seen()
+    assert line == f"bytes {RIGHT.hex()}", net.daemon.log()
+
+
+@FAMILIES
+def test_last_acknowledgement_in_a_fin(lab, family):
+    """For conntrack the server has yet to get it, and it stays so with one FIN after the other."""
+    net = SynNet(lab, "routed", family)
+    net.server.sysctl("net.ipv4.tcp_syncookies", 2)
+    net.client_starts(
+        BEGIN + f"c.send('FA', {BEHIND})\nc.peer = (c.wait('F').seq + 1) % 2**32\nc.send('FA', {BEHIND})\n"
+        f"stop('ended')\nc.peer = first\nc.send('FPA', 1, {UNCHECKED})\nstop('tried')\n")
+    net.until("ended")
+    assert net.bytes_seen(len(RIGHT)) == RIGHT
+    wait_until(lambda: net.sockets() == "", what="the server's socket to be gone")
+    net.go_on("ended")
+    net.until("tried")
+    net.daemon.wait_event(event="dropped", reason="connection-ended")
+    net.go_on("tried")
+    expect_nothing_else(net)
+
+
+@FAMILIES
+def test_reset_that_conntrack_does_not_expect(lab, family):
+    """The RST comes behind bytes that the server has not acknowledged, and another segment stands between."""
+    net = SynNet(lab, "routed", family)
+    net.server.sysctl("net.ipv4.tcp_syncookies", 2)
+    net.client_starts(
+        BEGIN + f"c.send('A', {BEHIND})\nstop('open')\nc.send('PA', {BEHIND}, b'0123456789')\n"
+        f"c.send('A', {BEHIND}, hops=1)\nc.send('R', 10 + {BEHIND})\nstop('reset')\n" + ANEW + "stop('tried')\n")
+    net.until("open")
+    net.server.nft("table inet late { chain out { type filter hook output priority 0; tcp sport 7000 drop; }; }")
+    net.go_on("open")
+    net.until("reset")
+    assert net.bytes_seen(len(RIGHT) + 10) == RIGHT + b"0123456789"
+    net.server.run("nft delete table inet late")
+    net.go_on("reset")
+    net.until("tried")
+    # The server was asked where it is, and has not been answered yet.
+    assert "ESTAB" in net.sockets() and net.mark() == VERIFIED
+    net.go_on("tried")
+    expect_nothing_else(net)
+
+
+@FAMILIES
+def test_client_that_resets_with_bytes_on_their_way(lab, family):
+    """The server's answer to the question brings an RST that stands where it expects it."""
+    net = SynNet(lab, "routed", family)
+    net.client_starts(
+        OPEN + f"c.send('A', {BEHIND})\nstop('open')\nc.send('PA', {BEHIND}, b'0123456789', hops=1)\n"
+        f"c.send('A', {BEHIND})\nc.send('R', 10 + {BEHIND})\nanswer = c.wait('A')\n"
+        f"assert answer.ack == (c.isn + {BEHIND}) % 2**32\nc.send('R', {BEHIND})\nstop('reset')\n")
+    net.until("open")
+    assert net.bytes_seen(len(RIGHT)) == RIGHT
+    net.go_on("open")
+    net.until("reset")
+    assert net.seen() == "ConnectionResetError"
+    net.go_on("reset")
+
+
+@FAMILIES
+@BYTES
+def test_reset_by_the_server(lab, family, right):
+    """The client has not acknowledged all that it said, so conntrack goes on."""
+    net = SynNet(lab, "routed", family)
+    net.server.sysctl("net.ipv4.tcp_syncookies", 2)
+    net.client_starts(
+        BEGIN.replace("c.peer = (c.peer + 6) % 2**32\n", f"c.send('A', {BEHIND})\n") + "stop('open')\n"
+        "assert c.wait('R')\n" + ANEW + "assert c.wait('R')\nstop('tried')\n"
+        # The first SYN makes room for the next.
+        "c.isn, c.peer = (c.isn + other) % 2**32, None\nassert c.connect(patience=1) or c.connect()\n" +
+        sends(right))
+    net.until("open")
+    assert net.bytes_seen(len(RIGHT)) == RIGHT
+    net.server.run(["ss", "-K", "sport", "=", ":7000"], check=False)
+    assert net.seen() == "ConnectionAbortedError"
+    net.go_on("open")
+    net.until("tried")
+    assert net.sockets() == ""
+    net.go_on("tried")
+    net.expect_checked(right)
+
+
+@FAMILIES
+def test_syn_ack_of_a_connection_that_was_never_assured(lab, family):
+    """For conntrack it was closed before its handshake was done."""
+    net = SynNet(lab, "routed", family)
+    net.client_starts(
+        "c.send('S')\nc.peer = (c.wait('SA').seq + 1) % 2**32\nc.send('R', 1, hops=1)\nc.send('A', 1)\n"
+        "c.send('PA', 1, RIGHT)" + THANKS + f"\nc.peer = (c.peer + 6) % 2**32\nc.send('A', {BEHIND})\nstop('open')\n"
+        f"c.send('R', {BEHIND})\nc.send('A', {BEHIND}, hops=1)\n" + AGAIN + sends(False))
+    net.until("open")
+    assert net.bytes_seen(len(RIGHT)) == RIGHT
+    assert "ASSURED" not in net.tracked(net.next_port)
+    net.go_on("open")
+    net.until("reset")
+    assert net.seen() == "ConnectionResetError"
+    assert net.daemon.events(event="reset", reason="payload-wrong")
+    expect_nothing_else(net)
