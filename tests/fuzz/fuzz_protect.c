@@ -18,6 +18,8 @@ enum {
 	STEPS_MAX = 200,
 	SERVER_ISN = 0xfff,
 	OTHER_SERVER_ISN = 0x8fff,
+	START = 1000,
+	COOKIE_AGE = 120 * 1000, /* of a server's cookie at most */
 };
 
 static struct key keys[2];
@@ -202,6 +204,11 @@ static void begin(struct record *record, uint32_t isn)
 	record->isn = isn;
 }
 
+static bool is_verified(enum connection_state conntrack)
+{
+	return conntrack == CONNECTION_VERIFIED || conntrack == CONNECTION_ENDED;
+}
+
 /* conntrack: what it said, when it was asked. */
 static void check_syn(const struct service *service, struct record *record,
 		      const struct segment *was, const struct segment *is, bool asked,
@@ -215,9 +222,9 @@ static void check_syn(const struct service *service, struct record *record,
 	MUST(!goes_on(decision) || which < 0 || !record->dead[which]);
 	MUST(decision->verdict != VERDICT_RESET);
 	/* While there is a connection, its mark stays, whatever the SYN. */
-	MUST(decision->verdict != VERDICT_PASS || (asked && conntrack == CONNECTION_VERIFIED));
+	MUST(decision->verdict != VERDICT_PASS || (asked && is_verified(conntrack)));
 	MUST(!goes_on(decision) || !asked || conntrack != CONNECTION_UNKNOWN);
-	if (asked && conntrack == CONNECTION_VERIFIED && decision->verdict == VERDICT_PENDING)
+	if (asked && is_verified(conntrack) && decision->verdict == VERDICT_PENDING)
 		MUST(!record->open && record->isn == was->sequence);
 	/* No payload before its check. */
 	if (service->integrity > 0) {
@@ -247,7 +254,10 @@ static void check_later(const struct service *service, struct record *record,
 {
 	int which = find_isn(record, was->sequence - 1);
 
-	if (goes_on(decision) && !record->open && conntrack != CONNECTION_VERIFIED) {
+	/* As long as the server's cookie may be good. */
+	if (conntrack == CONNECTION_ENDED && service->integrity > 0 && now - START <= COOKIE_AGE)
+		MUST(!goes_on(decision) || was->payload_length == 0);
+	if (goes_on(decision) && !record->open && !is_verified(conntrack)) {
 		MUST(record->count > 0);
 		if ((was->flags & (TCP_ACK | TCP_SYN | TCP_RST)) == TCP_ACK)
 			MUST(record->answered && was->acknowledgement == record->server + 1);
@@ -299,7 +309,7 @@ static void give(unsigned int connection, size_t length, uint8_t how)
 {
 	const struct service *service = &services[connection / CLIENTS];
 	struct record *record = &records[connection];
-	enum connection_state conntrack = how >> 6 < 3 ? how >> 6 : CONNECTION_UNKNOWN;
+	enum connection_state conntrack = how >> 6;
 	struct packet packet;
 	struct packet old_packet;
 	struct segment segment;
@@ -480,7 +490,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		make_world();
 	size_t heap = heap_in_use();
 	memset(records, 0, sizeof(records));
-	now = 1000;
+	now = START;
 	engine = protect_new(&options, hash_key, now);
 	for (unsigned int i = 0; input.left > 0 && i < STEPS_MAX; i++)
 		step(&input);
