@@ -156,29 +156,22 @@ static void write_forged_replies(FILE *stream, const struct marks *marks)
 	fprintf(stream,
 		"\t\tiif != \"lo\" ct direction reply ct mark & 0x%08x == 0x%08x "
 		"fib saddr . iif oif missing drop\n"
-		"\t\ttcp flags & (syn | rst) != 0 iif != \"lo\" ct direction reply ct mark & "
-		"0x%08x == "
-		"0x%08x fib saddr . iif oif missing goto forged\n",
+		"\t\ttcp flags & (syn | rst) != 0 iif != \"lo\" ct direction reply "
+		"ct mark & 0x%08x == 0x%08x fib saddr . iif oif missing goto forged\n",
 		marks->mask, marks->pending, marks->mask, marks->verified);
 }
 
 /* Which service a forged segment is about. Connections to others are not checked, and their servers
  * may answer by any way. */
-static void write_forged(FILE *stream, const struct config *config)
+static void write_forged(FILE *stream)
 {
-	char text[ENDPOINT_TEXT_SIZE];
-
 	fputs("\tchain forged {\n", stream);
-	FOR_EACH_SERVICE(config, service)
+	FOR_EACH_FAMILY(family)
 	{
-		for (size_t i = 0; is_checked(service, 0) && i < service->endpoint_count; i++) {
-			const struct endpoint *endpoint = &service->endpoints[i];
-			fprintf(stream,
-				"\t\tmeta l4proto tcp ct original %s daddr %s ct original "
-				"proto-dst %u drop\n",
-				endpoint->family == FAMILY_IPV4 ? "ip" : "ip6",
-				endpoint_format_address(endpoint, text), endpoint->port);
-		}
+		fprintf(stream,
+			"\t\tmeta l4proto tcp ct original %s daddr . ct original proto-dst "
+			"@checked%s drop\n",
+			family->header, family->digit);
 	}
 	fputs("\t}\n\n", stream);
 }
@@ -229,7 +222,7 @@ static void write_protect(FILE *stream, const struct config *config, const struc
 		~marks->mask, marks->mask, marks->pending);
 	if (wants_replies(config)) {
 		write_ending(stream, marks);
-		write_forged(stream, config);
+		write_forged(stream);
 	}
 	fputs("\tchain protect {\n"
 	      "\t\ttype filter hook prerouting priority mangle - 5; policy accept;\n",
@@ -350,9 +343,9 @@ static void write_replies(FILE *stream, const struct config *config, const struc
 		fprintf(stream,
 			"\t\tct direction reply ct mark & 0x%08x == 0x%08x meta mark & 0x%08x != "
 			"0x%08x goto ask\n"
-			"\t\ttcp flags & (syn | rst) != 0 ct direction reply ct mark & 0x%08x == "
-			"0x%08x "
-			"meta mark & 0x%08x != 0x%08x goto replies_verified\n",
+			"\t\ttcp flags & (syn | rst) != 0 ct direction reply "
+			"ct mark & 0x%08x == 0x%08x meta mark & 0x%08x != 0x%08x goto "
+			"replies_verified\n",
 			marks->mask, marks->pending, marks->mask, marks->mask, marks->mask,
 			marks->verified, marks->mask, marks->mask);
 	fputs("\t}\n\n", stream);
