@@ -166,6 +166,19 @@ def test_filter_that_forbids_the_connection(net):
     assert get(net.laptop, SERVER[0]) == "a hidden page"
 
 
+@FAMILIES
+@pytest.mark.parametrize("integrity", [0, N], ids=["auth", "integrity"])
+def test_errors_of_the_gateway_itself_arrive(lab, integrity, family):
+    """About connections that its filter rejects, to what is no destination of egress."""
+    net = IntegrityNet(lab, destination(integrity), integrity=integrity)
+    net.egress.nft("""table inet filter {
+        chain forward { type filter hook forward priority 0; tcp dport 7005 reject; };
+        chain output { type filter hook output priority 0; tcp dport 7005 reject; }; }""")
+    for host in (net.laptop, net.egress):
+        assert Client(host, SERVER[family], 7005).connected == "ConnectionRefusedError"
+    assert Client(net.laptop, SERVER[family]).echo() == HELLO
+
+
 def test_restart_with_connections_in_all_stages(lab):
     """Those that are joined live on; those that are not are reset on both sides."""
     net = IntegrityNet(lab, options="collect_timeout = 60;")
