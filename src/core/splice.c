@@ -58,9 +58,13 @@ static bool break_halves(struct table *flows, uint64_t now)
 	for (uint32_t slot = 0; slot < table_capacity(flows); slot++) {
 		struct splice_flow *flow = table_slot(flows, slot);
 
-		if (flow == NULL || flow->stage == SPLICE_JOINED)
+		if (flow == NULL)
 			continue;
+		/* A process may have died between the last stage and the end of its half, whose
+		 * place is another connection's soon. */
 		flow->half = 0;
+		if (flow->stage == SPLICE_JOINED)
+			continue;
 		flow->stage = SPLICE_BROKEN;
 		table_touch(flows, flow, now, TIMEOUT_DOUBTED);
 		broken = true;

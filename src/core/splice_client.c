@@ -136,6 +136,20 @@ static void open_half(struct splice_call *call, const struct destination *destin
 	decide(result, VERDICT_DROP, REASON_HANDSHAKE_ANSWERED);
 }
 
+/* The client begins anew. */
+static void forget(struct splice_call *call, struct splice_flow *flow)
+{
+	struct half *half = half_of(call->splice, flow);
+
+	if (half == NULL) {
+		table_remove(call->splice->flows, flow);
+		return;
+	}
+	if (flow->stage != SPLICE_COLLECTING)
+		emit_server_reset(call, half, half->acknowledged, REASON_CLIENT_GONE);
+	half_abandon(call, half, REASON_CLIENT_GONE);
+}
+
 /* A SYN for a tuple that has a flow: the same one again, or a new connection of the same tuple. */
 static void repeated_syn(struct splice_call *call, struct splice_flow *flow,
 			 const struct destination *destination, const struct segment *segment,
@@ -156,13 +170,7 @@ static void repeated_syn(struct splice_call *call, struct splice_flow *flow,
 		decide(result, VERDICT_DROP, REASON_SYN_REPEATED);
 		return;
 	}
-	if (half != NULL) {
-		if (flow->stage != SPLICE_COLLECTING)
-			emit_server_reset(call, half, half->acknowledged, REASON_CLIENT_GONE);
-		half_abandon(call, half, REASON_CLIENT_GONE);
-	} else {
-		table_remove(call->splice->flows, flow);
-	}
+	forget(call, flow);
 	if (destination == NULL)
 		decide(result, VERDICT_PASS, REASON_FLOW_UNKNOWN);
 	else
@@ -187,6 +195,15 @@ static bool absorb(struct splice_call *call, struct half *half, const struct seg
 	half->collected += take;
 	half->fin = (segment->flags & TCP_FIN) != 0 && take == length - skip;
 	return take != 0 || half->fin;
+}
+
+/* Whether the client acknowledges what it may have got, as only one can that saw our SYN+ACK: who
+ * knows no more than addresses and ports shall not speak for it. */
+static bool heard_server(const struct half *half, const struct segment *segment)
+{
+	return (segment->flags & TCP_ACK) != 0 &&
+	       segment->acknowledgement - half->flow->iss - 1 <=
+		       half->server_next - half->flow->server_isn - 1;
 }
 
 /* What the client says besides its bytes. Old segments say nothing. */
@@ -309,6 +326,8 @@ static void deliver(struct splice_call *call, struct half *half, struct segment 
 	bool fresh;
 
 	decide(result, VERDICT_DROP, REASON_PAYLOAD_HELD);
+	if (!heard_server(half, segment))
+		return;
 	note_client(half, segment);
 	fresh = absorb(call, half, segment);
 	if (!bare && (more || (!fresh && !patient))) {
@@ -334,7 +353,7 @@ static void pass_translated(struct splice_call *call, struct splice_flow *flow,
 		decide(result, VERDICT_DROP, REASON_NO_CONNECTION);
 		return;
 	}
-	if (half != NULL) {
+	if (half != NULL && heard_server(half, segment)) {
 		note_acknowledgement(half, segment);
 		note_client(half, segment);
 	}
@@ -389,11 +408,15 @@ void splice_from_client(struct splice *splice, const struct destination *destina
 	*result = (struct splice_result){.hold = false};
 	if (destination != NULL && destination->integrity == 0)
 		destination = NULL;
-	if (is_signed(segment)) {
+	flow = table_find(splice->flows, &segment->tuple);
+	/* A signature in the middle of a connection that began without is none: what carries it is
+	 * not led past us, ahead of the bytes that must be first. */
+	if ((flow == NULL || segment_is_initial_syn(segment)) && is_signed(segment)) {
+		if (flow != NULL && (flow->stage != SPLICE_JOINED || !splice_lives(flow)))
+			forget(&call, flow);
 		decide(result, VERDICT_PASS, REASON_SIGNED_SEGMENT);
 		return;
 	}
-	flow = table_find(splice->flows, &segment->tuple);
 	if (flow == NULL && (!segment_is_initial_syn(segment) || destination == NULL)) {
 		decide(result, VERDICT_PASS, REASON_FLOW_UNKNOWN);
 		return;

@@ -158,21 +158,26 @@ static void connect_answer(struct splice_call *call, struct half *half, struct s
 }
 
 /* What the server sent and acknowledged while we still hold bytes for it. Returns false for what
- * the server cannot have sent: an acknowledgement of bytes that it never got, a wild RST. */
+ * the server cannot have sent: an acknowledgement of bytes that it never got, a wild RST, a number
+ * far from all others. Once taken for the server's, that would be the end of the connection. */
 static bool note_server(struct splice_call *call, struct half *half, const struct segment *segment)
 {
 	uint32_t acknowledged = segment->acknowledgement - half->flow->token - 1;
 	uint32_t end = segment->sequence + segment_sequence_length(segment);
+	/* What was collected after that may be passed on by now. */
+	uint32_t sent = half->flow->stage == SPLICE_DELIVERING ? half->first_length
+							       : half->collected + SPLICE_REACH;
 
 	/* Whoever guesses blindly shall not break what is being built (RFC 5961 3.2). */
 	if ((segment->flags & TCP_RST) != 0 && segment->sequence - half->server_next > UINT16_MAX)
 		return false;
+	if (segment->sequence - half->server_next + SPLICE_REACH >= 2U * SPLICE_REACH)
+		return false;
+	if ((segment->flags & TCP_ACK) != 0 && acknowledged > sent)
+		return false;
 
-	if ((segment->flags & TCP_ACK) != 0 && (int32_t)(acknowledged - half->acknowledged) > 0) {
-		if (half->flow->stage == SPLICE_DELIVERING && acknowledged > half->first_length)
-			return false;
+	if ((segment->flags & TCP_ACK) != 0 && (int32_t)(acknowledged - half->acknowledged) > 0)
 		half->acknowledged = acknowledged;
-	}
 	if ((int32_t)(end - half->server_next) > 0)
 		half->server_next = end;
 	if (segment->timestamp != 0 && (int32_t)(segment->tsval - half->server_tsval) > 0)

@@ -123,6 +123,23 @@ def test_client_that_takes_its_time(net):
     assert client.receive(len(HELLO)) == HELLO
 
 
+def test_signature_leads_nothing_past_the_check(net):
+    """A client that signs its first bytes, and not its SYN."""
+    net.laptop.nft("""table inet quiet { chain out { type filter hook output priority 0;
+        tcp sport 30000 tcp flags & rst == rst drop; }; }""")
+    wire = net.lab.capture(net.nat, "in0", "tcp")
+    script = f"""c.connect()
+c.send("PA", 1, bytes({N}), options=[(19, bytes(16))])
+while (segment := c.receive(1)) is not None:
+    print(len(segment.payload))
+"""
+    said = net.laptop.run([PYTHON, SOURCE / "tests/system/raw_client.py", SERVER[0],
+                           TwoGateways.LAPTOP[0], 7000, 30000, "11223344"], input=script).stdout
+    assert str(N) in said.split()
+    outgoing = [packet[TCP] for packet in stop_capture(wire) if packet[TCP].dport == 7000]
+    assert outgoing[0].flags == "S" and outgoing[1].seq == outgoing[0].seq + 1
+
+
 def test_client_that_closes_early(net):
     wire = net.lab.capture(net.nat, "in0", "tcp")
     client = Client(net.laptop, SERVER[0])

@@ -65,6 +65,58 @@ START_TEST(what_is_left_alone)
 }
 END_TEST
 
+/* Puts a signature where the plan had other options of that length. */
+static struct splice_result give_signed(const struct segment_plan *plan)
+{
+	uint8_t bytes[2048];
+	struct packet packet;
+	struct segment segment;
+	struct splice_result result;
+
+	make_segment(&segment, &packet, bytes, sizeof(bytes), plan);
+	memset(bytes + packet.transport + 20, 0, 20);
+	memcpy(bytes + packet.transport + 20,
+	       (const uint8_t[]){TCP_OPTION_NOP, TCP_OPTION_NOP, TCP_OPTION_MD5, 18}, 4);
+	ck_assert_int_eq(segment_parse(&segment, &packet), REASON_NONE);
+	segment_complete_checksum(&segment);
+	splice_from_client(world.engine, &destination, &segment, 1, world.now, &world.output,
+			   &result);
+	return result;
+}
+
+/* A connection that begins with a signature is let past, and so is all that belongs to it. Another
+ * one is not led past the check by a signature later on. */
+START_TEST(signatures)
+{
+	struct segment_plan plan = {
+		.tuple = world.client.tuple,
+		.sequence = 99,
+		.flags = TCP_SYN,
+		.hop_limit = 64,
+		.options = {.mss = true, .timestamp = true, .window_scale = true},
+	};
+	struct splice_result result = give_signed(&plan);
+
+	ck_assert_int_eq(result.decision.reason, REASON_SIGNED_SEGMENT);
+	ck_assert_int_eq(result.decision.verdict, VERDICT_PASS);
+	ck_assert_str_eq(state(), "none");
+	reach(_i);
+	plan.sequence = world.client.iss + 1;
+	plan.flags = TCP_ACK;
+	result = give_signed(&plan);
+	ck_assert_int_ne(result.decision.reason, REASON_SIGNED_SEGMENT);
+	ck_assert(result.decision.verdict == VERDICT_DROP || result.decision.modified);
+	run_until(both_done, MINUTE);
+	check_streams();
+	/* What is left of it does not translate the answers to a signed one. */
+	plan.sequence = 99;
+	plan.flags = TCP_SYN;
+	result = give_signed(&plan);
+	ck_assert_int_eq(result.decision.reason, REASON_SIGNED_SEGMENT);
+	ck_assert_str_eq(state(), "none");
+}
+END_TEST
+
 START_TEST(bytes_that_nobody_can_vouch_for)
 {
 	uint8_t bytes[2048];
@@ -220,6 +272,7 @@ int main(void)
 
 	tcase_add_test(tcase, floods_are_bounded);
 	tcase_add_test(tcase, what_is_left_alone);
+	tcase_add_loop_test(tcase, signatures, 0, 5);
 	tcase_add_test(tcase, bytes_that_nobody_can_vouch_for);
 	tcase_add_test(tcase, deltas_of_a_flow);
 	tcase_add_loop_test(tcase, changed_while_collecting, 0, 4);

@@ -139,6 +139,52 @@ START_TEST(wild_resets_change_nothing)
 }
 END_TEST
 
+/* Nor do other segments of somebody who knows addresses and ports: their numbers and clocks are not
+ * taken for those of either side. */
+START_TEST(wild_segments_change_nothing)
+{
+	uint8_t bytes[SEGMENT_HEADERS_MAX];
+	struct segment_plan wild = {
+		.acknowledgement = 0x1234,
+		.flags = TCP_ACK,
+		.hop_limit = 64,
+		.options = {.timestamp = true},
+	};
+
+	world.limits.defaults.timestamps = true;
+	reach(_i == 2 ? 3 : 2);
+	if (_i == 0) {
+		wild.tuple = world.client.tuple;
+		wild.sequence = world.client.iss + 1;
+		wild.options.tsval = world.client.clock_base + (uint32_t)world.now + MINUTE;
+		launch(CLIENT_TO_ENGINE, bytes, segment_build(&wild, bytes, sizeof(bytes)));
+	} else {
+		wild.tuple = tuple_reverse(&world.client.tuple);
+		wild.sequence = world.server.iss + 0x20000000;
+		wild.options.tsval = world.server.clock_base + (uint32_t)world.now + MINUTE;
+		launch(SERVER_TO_ENGINE, bytes, segment_build(&wild, bytes, sizeof(bytes)));
+	}
+	world.loss = 300;
+	run(50);
+	world.loss = 0;
+	run_until(both_done, MINUTE);
+	check_streams();
+}
+END_TEST
+
+/* A process that dies after the last stage of a half-made connection and before it gives its place
+ * back, which others take then. */
+START_TEST(joined_flow_has_no_place_in_another_process)
+{
+	reach(JOINED);
+	the_flow()->half = 1;
+	attach_again();
+	new_engine();
+	ck_assert_uint_eq(the_flow()->half, 0);
+	expect_joined_goes_on();
+}
+END_TEST
+
 int main(void)
 {
 	TCase *tcase = make_case("splice-end");
@@ -150,5 +196,7 @@ int main(void)
 	tcase_add_test(tcase, broken_flow_answers_everybody);
 	tcase_add_loop_test(tcase, syn_on_a_living_connection, 0, 2);
 	tcase_add_loop_test(tcase, wild_resets_change_nothing, 0, 5);
+	tcase_add_loop_test(tcase, wild_segments_change_nothing, 0, 3);
+	tcase_add_test(tcase, joined_flow_has_no_place_in_another_process);
 	return run_tcase("splice-end", tcase);
 }
