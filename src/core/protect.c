@@ -96,6 +96,16 @@ void kill_connection(struct segment *segment, uint32_t server_expects, enum reas
 	decide(decision, VERDICT_RESET, reason);
 }
 
+void blank_multipath(struct segment *segment, struct decision *decision)
+{
+	struct tcp_option option;
+
+	while (tcp_option_find(segment, TCP_OPTION_MPTCP, &option)) {
+		segment_blank_option(segment, &option);
+		decision->modified = true;
+	}
+}
+
 /* A server with SYN cookies takes the ACK of a handshake once more when the connection is gone, and
  * the kernel still calls it verified. Without payload that comes to nothing, and a cookie is good
  * for two minutes: when the handshake is forgotten, so is the cookie. */
@@ -105,6 +115,29 @@ static bool may_begin_anew(const struct protect *protect, const struct segment *
 	return decision->service->integrity > 0 && segment->payload_length > 0 &&
 	       (now.steady - protect->began < VERIFIED_TIMEOUT ||
 		table_find(protect->connections, &segment->tuple) != NULL);
+}
+
+static void note_end(struct protect *protect, const struct segment *segment)
+{
+	struct connection *connection = table_find(protect->connections, &segment->tuple);
+
+	if (connection != NULL && (segment->flags & TCP_FIN) != 0)
+		connection->ended |= SIDE_CLIENT;
+}
+
+/* conntrack takes a FIN that comes twice for one of either side, and does not count those that it
+ * holds for out of window. Of a connection that we know we have seen both. */
+static enum connection_state true_state(const struct protect *protect,
+					const struct segment *segment, enum connection_state state)
+{
+	const struct connection *connection = table_find(protect->connections, &segment->tuple);
+
+	if (state != CONNECTION_VERIFIED && state != CONNECTION_ENDING)
+		return state;
+	if (connection != NULL && connection->phase == PHASE_VERIFIED)
+		return connection->ended == (SIDE_CLIENT | SIDE_SERVER) ? CONNECTION_ENDED
+									: CONNECTION_VERIFIED;
+	return state == CONNECTION_ENDING ? CONNECTION_ENDED : state;
 }
 
 static bool is_checked_reset(const struct segment *segment, const struct decision *decision)
@@ -160,6 +193,8 @@ void protect_judge(struct protect *protect, const struct service_table *services
 		return;
 	}
 	judge_segment(protect, segment, tracked, now, decision);
+	if (decision->verdict != VERDICT_LOOKUP)
+		note_end(protect, segment);
 	guards_note(protect->guards, decision, &source, now.steady);
 }
 
@@ -170,7 +205,7 @@ void protect_resolve(struct protect *protect, struct segment *segment, enum conn
 		resolve_syn(protect, segment, state, now, decision);
 		return;
 	}
-	switch (state) {
+	switch (true_state(protect, segment, state)) {
 	case CONNECTION_ENDED:
 		decide(decision,
 		       may_begin_anew(protect, segment, now, decision) ? VERDICT_DROP
@@ -192,6 +227,7 @@ void protect_resolve(struct protect *protect, struct segment *segment, enum conn
 		decide(decision, VERDICT_CLOSED, REASON_NO_CONNECTION);
 		break;
 	}
+	note_end(protect, segment);
 }
 
 struct expiry {

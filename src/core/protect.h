@@ -46,7 +46,8 @@ enum connection_state {
 	CONNECTION_UNKNOWN,
 	CONNECTION_PENDING,
 	CONNECTION_VERIFIED,
-	CONNECTION_ENDED, /* it was verified, and both sides have ended it */
+	CONNECTION_ENDING, /* it was verified, and two FINs were seen, or one of them twice */
+	CONNECTION_ENDED,  /* it was verified, and was reset */
 };
 
 /* Finishes a decision that asked for VERDICT_LOOKUP. */
@@ -54,9 +55,9 @@ void protect_resolve(struct protect *protect, struct segment *segment, enum conn
 		     struct moment now, struct decision *decision);
 
 /* Looks at a segment of a server on its way to the client of a pending connection, or with verified
- * at a SYN+ACK to the client of a connection that the kernel calls verified. VERDICT_PENDING: the
- * kernel must call the connection pending before it goes on. VERDICT_RESET: nobody knows the
- * connection any more. */
+ * at a SYN+ACK or FIN to the client of a connection that the kernel calls verified.
+ * VERDICT_PENDING: the kernel must call the connection pending before it goes on. VERDICT_RESET:
+ * nobody knows the connection any more. */
 void protect_reply(struct protect *protect, const struct service_table *services,
 		   struct segment *segment, bool verified, uint64_t now, struct decision *decision);
 

@@ -22,6 +22,8 @@ enum connection_phase {
 	PHASE_UNKNOWN, /* the kernel calls it verified, and its ISN is forgotten */
 };
 
+enum side { SIDE_CLIENT = 1, SIDE_SERVER = 2 };
+
 /* What is remembered of a SYN. */
 struct syn {
 	uint32_t isn;
@@ -41,7 +43,7 @@ struct connection {
 	uint8_t phase;
 	uint8_t established; /* the client has acknowledged something */
 	uint8_t dead_count;
-	uint8_t reserved;
+	uint8_t ended;      /* which sides have sent a FIN: enum side */
 	uint16_t integrity; /* bytes of its check: the service's when the SYN came */
 	uint16_t reserved2;
 	/* The latest SYN that came while the kernel had another connection on this tuple. It means
@@ -96,6 +98,10 @@ void bury(struct connection *connection);
  * server gets (RFC 9293 3.10.7.4: it must stand exactly at what the server expects next). */
 void kill_connection(struct segment *segment, uint32_t server_expects, enum reason reason,
 		     struct decision *decision);
+
+/* Multipath TCP says of each byte where in the stream it belongs. Then the bytes that are checked
+ * need not be the first that the application sees. */
+void blank_multipath(struct segment *segment, struct decision *decision);
 
 /* protect_syn.c */
 

@@ -336,6 +336,9 @@ void judge_pending(struct protect *protect, struct connection *connection, struc
 		decide(decision, VERDICT_DROP, REASON_URGENT);
 		return;
 	}
+	/* A server with SYN cookies has forgotten that the SYN was without, and believes the ACK.
+	 */
+	blank_multipath(segment, decision);
 	if ((segment->flags & TCP_ACK) != 0 && !strange) {
 		if (!is_in_step(protect, connection, segment)) {
 			decide(decision, VERDICT_DROP, REASON_ACKNOWLEDGEMENT_WRONG);
@@ -398,6 +401,10 @@ void protect_reply(struct protect *protect, const struct service_table *services
 		judge_answer(protect, connection, segment, verified, now, decision);
 		return;
 	}
+	if (connection != NULL && (segment->flags & TCP_FIN) != 0)
+		connection->ended |= SIDE_SERVER;
+	if (verified)
+		return;
 	/* The kernel calls it pending and nobody will ever check it: an earlier daemon may have
 	 * acknowledged bytes that are lost. */
 	if (connection == NULL || connection->phase == PHASE_DEAD ||

@@ -76,8 +76,10 @@ static void begin(struct protect *protect, struct connection *connection, const 
 	connection->established = false;
 	connection->candidate = (struct syn){0};
 	/* The server may have answered the first copy, but no other SYN. */
-	if (!repeated)
-		connection->server = (struct server_view){0};
+	if (repeated)
+		return;
+	connection->server = (struct server_view){0};
+	connection->ended = 0;
 }
 
 /* The connection of a tuple, known or new. Returns NULL when there is no room. */
@@ -89,18 +91,6 @@ static struct connection *provide(struct protect *protect, struct connection *kn
 	if (known != NULL)
 		return known;
 	return table_insert(protect->connections, tuple, &connection, now, VERIFIED_TIMEOUT);
-}
-
-/* Multipath TCP says of each byte where in the stream it belongs. Then the bytes that are checked
- * need not be the first that the application sees. */
-static void blank_multipath(struct segment *segment, struct decision *decision)
-{
-	struct tcp_option option;
-
-	while (tcp_option_find(segment, TCP_OPTION_MPTCP, &option)) {
-		segment_blank_option(segment, &option);
-		decision->modified = true;
-	}
 }
 
 /* Nothing may reach the application before the check, so Fast Open data stays behind; and the
@@ -224,7 +214,8 @@ void resolve_syn(struct protect *protect, struct segment *segment, enum connecti
 		 struct moment now, struct decision *decision)
 {
 	struct connection *known = table_find(protect->connections, &segment->tuple);
-	bool verified = state == CONNECTION_VERIFIED || state == CONNECTION_ENDED;
+	bool verified = state == CONNECTION_VERIFIED || state == CONNECTION_ENDING ||
+			state == CONNECTION_ENDED;
 
 	if (state == CONNECTION_UNKNOWN)
 		decide(decision, VERDICT_DROP, REASON_TUPLE_BUSY);

@@ -69,12 +69,18 @@ const struct protect_counters *protect_worker_counters(const struct protect_work
 	return &protect->counters;
 }
 
-/* Whether neither side will send a byte more. The last acknowledgement may stand in a FIN that
- * comes once more; then LAST_ACK stays. */
-static bool has_ended(const struct conntrack_entry *entry)
+/* The last acknowledgement may stand in a FIN that comes once more; then LAST_ACK stays. */
+static enum connection_state state_of(const struct conntrack_entry *entry)
 {
-	return entry->state == TCP_CONNTRACK_LAST_ACK || entry->state == TCP_CONNTRACK_TIME_WAIT ||
-	       entry->state == TCP_CONNTRACK_CLOSE;
+	switch (entry->state) {
+	case TCP_CONNTRACK_LAST_ACK:
+	case TCP_CONNTRACK_TIME_WAIT:
+		return CONNECTION_ENDING;
+	case TCP_CONNTRACK_CLOSE:
+		return CONNECTION_ENDED;
+	default:
+		return CONNECTION_VERIFIED;
+	}
 }
 
 /* Returns false when the kernel did not answer. */
@@ -89,7 +95,7 @@ static bool look_up(struct protect_worker *protect, const struct tuple *tuple,
 	if (found < 0)
 		counter_add(&protect->counters.failed_lookups, 1);
 	else if (found > 0 && (entry.mark & marks->mask) == marks->verified)
-		*state = has_ended(&entry) ? CONNECTION_ENDED : CONNECTION_VERIFIED;
+		*state = state_of(&entry);
 	else if (found > 0 && (entry.mark & marks->mask) == marks->pending)
 		*state = CONNECTION_PENDING;
 	return found >= 0;

@@ -154,7 +154,7 @@ static bool wants_replies(const struct config *config)
 static void write_forged_replies(FILE *stream, const struct marks *marks)
 {
 	fprintf(stream,
-		"\t\tiif != \"lo\" ct direction reply ct mark & 0x%08x == 0x%08x "
+		"\t\tmeta l4proto tcp iif != \"lo\" ct direction reply ct mark & 0x%08x == 0x%08x "
 		"fib saddr . iif oif missing drop\n"
 		"\t\ttcp flags & (syn | rst) != 0 iif != \"lo\" ct direction reply "
 		"ct mark & 0x%08x == 0x%08x fib saddr . iif oif missing goto forged\n",
@@ -320,8 +320,9 @@ static void write_guard(FILE *stream, const struct decoy_pairs *pairs, const str
 /* What a server says in a pending connection tells how much of the first bytes it has got. What
  * comes from us has both bits in its mark, which no pending connection has. A SYN+ACK on the tuple
  * of a verified connection begins another one, which must be checked, so it must not pass unseen;
- * the packet mark tells the daemon which of both it is. Behind an RST there is no connection, also
- * where conntrack keeps calling it established because the RST does not stand where it expects it.
+ * the packet mark tells the daemon which of both it is. It hears of a FIN, too: to conntrack one
+ * that comes twice looks like those of both sides. Behind an RST there is no connection, also where
+ * conntrack keeps calling it established because the RST does not stand where it expects it.
  */
 static void write_replies(FILE *stream, const struct config *config, const struct marks *marks)
 {
@@ -329,7 +330,9 @@ static void write_replies(FILE *stream, const struct config *config, const struc
 		fprintf(stream,
 			"\tchain replies_checked {\n"
 			"\t\ttcp flags & rst == rst ct mark set ct mark & 0x%08x | 0x%08x accept\n"
-			"\t\tmeta mark set meta mark & 0x%08x | 0x%08x goto ask_firmly\n"
+			"\t\tmeta mark set meta mark & 0x%08x | 0x%08x\n"
+			"\t\ttcp flags & syn == 0 goto ask\n"
+			"\t\tgoto ask_firmly\n"
 			"\t}\n\n"
 			"\tchain replies_verified {\n"
 			"\t\tip saddr . tcp sport @checked4 goto replies_checked\n"
@@ -341,9 +344,9 @@ static void write_replies(FILE *stream, const struct config *config, const struc
 	      stream);
 	if (wants_replies(config))
 		fprintf(stream,
-			"\t\tct direction reply ct mark & 0x%08x == 0x%08x meta mark & 0x%08x != "
-			"0x%08x goto ask\n"
-			"\t\ttcp flags & (syn | rst) != 0 ct direction reply "
+			"\t\tmeta l4proto tcp ct direction reply ct mark & 0x%08x == 0x%08x "
+			"meta mark & 0x%08x != 0x%08x goto ask\n"
+			"\t\ttcp flags & (fin | syn | rst) != 0 ct direction reply "
 			"ct mark & 0x%08x == 0x%08x meta mark & 0x%08x != 0x%08x goto "
 			"replies_verified\n",
 			marks->mask, marks->pending, marks->mask, marks->mask, marks->mask,

@@ -206,7 +206,8 @@ static void begin(struct record *record, uint32_t isn)
 
 static bool is_verified(enum connection_state conntrack)
 {
-	return conntrack == CONNECTION_VERIFIED || conntrack == CONNECTION_ENDED;
+	return conntrack == CONNECTION_VERIFIED || conntrack == CONNECTION_ENDING ||
+	       conntrack == CONNECTION_ENDED;
 }
 
 /* conntrack: what it said, when it was asked. */
@@ -309,7 +310,10 @@ static void give(unsigned int connection, size_t length, uint8_t how)
 {
 	const struct service *service = &services[connection / CLIENTS];
 	struct record *record = &records[connection];
-	enum connection_state conntrack = how >> 6;
+	static const enum connection_state states[] = {CONNECTION_UNKNOWN, CONNECTION_PENDING,
+						       CONNECTION_VERIFIED, CONNECTION_ENDED};
+	enum connection_state conntrack =
+		(how & 0xf0) == 0xe0 ? CONNECTION_ENDING : states[how >> 6];
 	struct packet packet;
 	struct packet old_packet;
 	struct segment segment;

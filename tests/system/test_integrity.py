@@ -358,3 +358,28 @@ def test_multipath(lab, monkeypatch, family):
         "c.peer = (answer.seq + 1) % 2**32\nc.send('A', 1)\nc.send('PA', 1, RIGHT)" + THANKS, family)
     assert said == "thanks\n", said + net.daemon.log()
     assert net.bytes_seen(len(RIGHT)) == RIGHT
+    # With SYN cookies the server takes the client's word for what was in the SYN. Bytes that belong
+    # elsewhere would not reach the application.
+    net.server.sysctl("net.ipv4.tcp_syncookies", 2)
+    said = net.raw(
+        "import struct\nelsewhere = struct.pack('>BBQIH', 0x20, 0x0c, 2**40, 1, N)\n"
+        "c.send('S')\nc.peer = (c.wait('SA').seq + 1) % 2**32\n"
+        "c.send('A', 1, options=[(30, struct.pack('>BBQQ', 1, 1, 1234, 5678))])\n"
+        "c.send('PA', 1, RIGHT[:N], options=[(30, elsewhere), ('NOP', None), ('NOP', None)])" + THANKS, family)
+    assert said == "thanks\n", said + net.daemon.log()
+    assert net.bytes_seen(N) == RIGHT[:N]
+
+
+@FAMILIES
+@pytest.mark.parametrize("front", [False, True], ids=["routed", "backend"])
+def test_first_bytes_that_are_too_large_for_the_way_to_the_server(net, front, family):
+    """The client must hear of it, and so it does not wait for the check."""
+    net.gateway.run("ip link set in0 mtu 1300")
+    address = (Direct.FRONT if front else Direct.SERVER)[family]
+    payload = RIGHT + bytes(3000)
+    isn = knock_client.token(KNOCKCTL, SECRET, address, PORT, payload[:N])
+    code = (f"import knock_client\nc = knock_client.connect('{address}', {PORT}, {isn})\n"
+            f"c.sendall({RIGHT!r} + bytes(3000))\nprint(c.recv(6).decode())")
+    said = net.client.run([PYTHON, "-c", code], check=False,
+                          env={**os.environ, "PYTHONPATH": str(SOURCE / "tests/system")}).stdout
+    expect_open(net, said, payload)

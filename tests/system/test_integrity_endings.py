@@ -2,6 +2,8 @@
 """Integrity mode: ends of verified connections that conntrack and the server take differently.
 
 The network is that of topology.Direct: client, gateway with knockgw, server."""
+import pytest
+
 from integrity_net import FAMILIES, RIGHT, THANKS
 from lab import wait_until
 from syn_net import AGAIN, BYTES, OPEN, VERIFIED, SynNet, sends
@@ -37,6 +39,27 @@ def test_last_acknowledgement_in_a_fin(lab, family):
     net.daemon.wait_event(event="dropped", reason="connection-ended")
     net.go_on("tried")
     expect_nothing_else(net)
+
+
+LAST = f"c.send('FPA', {BEHIND}, b'the last bytes'"
+
+
+@FAMILIES
+@pytest.mark.parametrize("first", ["client", "server"])
+def test_last_bytes_in_a_fin(lab, family, first):
+    """A FIN that comes once more looks to conntrack like one of the server, and one of the client behind
+    the server's like the end. Its bytes are bytes of the connection all the same."""
+    net = SynNet(lab, "routed", family)
+    if first == "client":
+        # Lost behind the gateway.
+        net.client_does(OPEN + LAST + f", hops=1)\n{LAST})\nassert c.wait('F')")
+        assert net.bytes_seen(len(RIGHT) + 14) == RIGHT + b"the last bytes"
+    else:
+        net.client_does("c.connect()\nc.send('PA', 1, RIGHT + b'half')\nc.peer = (c.wait('F').seq + 1) % 2**32\n"
+                        + LAST.replace("', ", "', 4 + ", 1) + ")\nassert c.wait('A')")
+        assert net.bytes_seen(len(RIGHT) + 18) == RIGHT + b"halfthe last bytes"
+    assert net.seen() == "end"
+    assert not net.daemon.events(event="dropped", reason="connection-ended")
 
 
 @FAMILIES

@@ -283,14 +283,14 @@ START_TEST(nothing_behind_the_end)
 {
 	uint32_t isn = integrity_isn(&keys[1]);
 	static const enum verdict verdicts[] = {
-		[CONNECTION_UNKNOWN] = VERDICT_CLOSED,
-		[CONNECTION_PENDING] = VERDICT_RESET,
-		[CONNECTION_VERIFIED] = VERDICT_PASS,
+		[CONNECTION_UNKNOWN] = VERDICT_CLOSED, [CONNECTION_PENDING] = VERDICT_RESET,
+		[CONNECTION_VERIFIED] = VERDICT_PASS,  [CONNECTION_ENDING] = VERDICT_DROP,
 		[CONNECTION_ENDED] = VERDICT_DROP,
 	};
 	bool known = _i % 2 == 0;
 	bool data = _i / 2 % 2 == 0;
 	enum connection_state state = (enum connection_state)(_i / 4);
+	bool ended = state == CONNECTION_ENDED || state == CONNECTION_ENDING;
 
 	if (known) {
 		open_pending(isn);
@@ -307,8 +307,10 @@ START_TEST(nothing_behind_the_end)
 		   known ? REASON_CONNECTION_VERIFIED : REASON_NO_CONNECTION);
 	resolve(state);
 	ck_assert_int_eq(world.decision.verdict,
-			 state == CONNECTION_ENDED && !data ? VERDICT_PASS : verdicts[state]);
-	if (state == CONNECTION_ENDED && data)
+			 ended && (!data || (known && state == CONNECTION_ENDING))
+				 ? VERDICT_PASS
+				 : verdicts[state]);
+	if (world.decision.verdict == VERDICT_DROP)
 		ck_assert_int_eq(world.decision.reason, REASON_CONNECTION_ENDED);
 }
 END_TEST
@@ -319,6 +321,33 @@ static void open_verified(uint32_t isn)
 	judge_plan(plan_to(true, TCP_ACK, isn + 1, NUMBER), VERDICT_DELIVER, REASON_PAYLOAD_VALID);
 	reply(TCP_ACK, 4711, isn + 1 + NUMBER);
 }
+
+/* The kernel takes a FIN that comes twice for one of either side. The first one of the client may
+ * bring bytes. */
+START_TEST(fins_are_counted_by_side)
+{
+	uint32_t isn = integrity_isn(&keys[1]);
+	uint32_t next = isn + 1 + NUMBER;
+	bool client = (_i & 1) != 0;
+	bool server = (_i & 2) != 0;
+	enum connection_state state = (_i & 8) != 0 ? CONNECTION_VERIFIED : CONNECTION_ENDING;
+
+	open_verified(isn);
+	if (client)
+		judge_plan(plan_to(true, TCP_ACK | TCP_FIN, next, 0), VERDICT_PASS,
+			   REASON_CONNECTION_VERIFIED);
+	if (server)
+		reply(TCP_ACK | TCP_FIN, 4711, next);
+	judge_plan(plan_to(true, TCP_ACK | ((_i & 4) != 0 ? TCP_FIN : 0), next, 3), VERDICT_LOOKUP,
+		   REASON_CONNECTION_VERIFIED);
+	resolve(state);
+	ck_assert_int_eq(world.decision.verdict, client && server ? VERDICT_DROP : VERDICT_PASS);
+	judge_plan(plan_to(true, TCP_ACK, next, 3), VERDICT_LOOKUP, REASON_CONNECTION_VERIFIED);
+	resolve(state);
+	ck_assert_int_eq(world.decision.verdict,
+			 (client || (_i & 4) != 0) && server ? VERDICT_DROP : VERDICT_PASS);
+}
+END_TEST
 
 /* Who has forgotten the handshake knows that its cookie is forgotten, too, unless it has just
  * begun. */
@@ -353,6 +382,27 @@ START_TEST(reset_beside_the_end)
 	ck_assert_int_eq(world.decision.modified, !ended);
 	ck_assert_uint_eq(world.segment.flags, ended ? TCP_RST : TCP_ACK);
 	ck_assert_uint_eq(world.segment.sequence, isn + 21 - (ended ? 0 : 0x60000000));
+}
+END_TEST
+
+/* A server with SYN cookies believes an ACK with Multipath TCP whatever was in the SYN. */
+START_TEST(multipath_is_left_behind_later)
+{
+	uint32_t isn = integrity_isn(&keys[1]);
+	struct segment_plan plan = plan_to(true, TCP_ACK, isn + 1, _i != 0 ? NUMBER : 0);
+	struct tcp_option option;
+
+	open_pending(isn);
+	plan.options.mss = true;
+	parse(&plan);
+	ck_assert(tcp_option_find(&world.segment, TCP_OPTION_MSS, &option));
+	world.bytes[option.offset] = TCP_OPTION_MPTCP;
+	segment_complete_checksum(&world.segment);
+	judge(_i != 0 ? VERDICT_DELIVER : VERDICT_PENDING,
+	      _i != 0 ? REASON_PAYLOAD_VALID : REASON_PENDING_EMPTY);
+	ck_assert(world.decision.modified);
+	ck_assert(!tcp_option_find(&world.segment, TCP_OPTION_MPTCP, &option));
+	ck_assert(segment_checksum_valid(&world.segment));
 }
 END_TEST
 
@@ -511,10 +561,12 @@ int main(void)
 	tcase_add_test(tcase, wrong_checksum_is_not_judged);
 	tcase_add_test(tcase, data_elsewhere_waits);
 	tcase_add_loop_test(tcase, right_payload_opens, 0, 2);
-	tcase_add_loop_test(tcase, nothing_behind_the_end, 0, 16);
+	tcase_add_loop_test(tcase, nothing_behind_the_end, 0, 20);
+	tcase_add_loop_test(tcase, fins_are_counted_by_side, 0, 16);
 	tcase_add_loop_test(tcase, old_connections_may_end_slowly, 0, 2);
 	tcase_add_loop_test(tcase, reset_beside_the_end, 0, 4);
 	tcase_add_loop_test(tcase, multipath_is_left_behind, 0, 2);
+	tcase_add_loop_test(tcase, multipath_is_left_behind_later, 0, 2);
 	tcase_add_loop_test(tcase, wrong_payload_kills, 0, NUMBER * 8 + 1);
 	tcase_add_test(tcase, dead_stays_dead);
 	tcase_add_test(tcase, dead_stays_dead_behind_others);
