@@ -165,8 +165,8 @@ void ruleset_write_branch(FILE *stream, const struct config *config, const char 
 }
 
 /* An error about a packet that opens a connection, from this host itself: a filter that rejects it,
- * or no route. Newer kernels (6.11) drop such errors when they are queued, since the connection's
- * entry is not confirmed yet. There is no flow for them to be about. */
+ * or no route. Newer kernels (seen on 6.18) drop such errors when they are queued, since the
+ * connection's entry is not confirmed yet. There is no flow for them to be about. */
 #define ERROR_ABOUT_NEW " ct status & confirmed == 0 accept"
 
 void ruleset_write_errors(FILE *stream, const char *target)
