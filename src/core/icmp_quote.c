@@ -10,9 +10,11 @@ enum {
 	TCP_CHECKSUM = 16,
 	ICMP_UNREACHABLE = 3,
 	ICMP_QUENCH = 4,
+	ICMP_FRAGMENTATION_NEEDED = 4, /* a code of ICMP_UNREACHABLE */
 	ICMP_TIME_EXCEEDED = 11,
 	ICMP_PARAMETER_PROBLEM = 12,
 	ICMPV6_UNREACHABLE = 1,
+	ICMPV6_TOO_BIG = 2,
 	ICMPV6_PARAMETER_PROBLEM = 4,
 };
 
@@ -79,6 +81,16 @@ enum reason icmp_quote_parse(struct icmp_quote *quote, struct packet *packet)
 		return REASON_MALFORMED;
 	read_quote(quote, &inner, offset);
 	return REASON_NONE;
+}
+
+bool icmp_quote_ends_attempt(const struct icmp_quote *quote)
+{
+	const uint8_t *error = quote->packet->bytes + quote->packet->transport;
+
+	if (quote->packet->protocol == PROTOCOL_ICMPV6)
+		return error[0] != ICMPV6_TOO_BIG;
+	return error[0] != ICMP_QUENCH &&
+	       !(error[0] == ICMP_UNREACHABLE && error[1] == ICMP_FRAGMENTATION_NEEDED);
 }
 
 /* The quoted TCP checksum follows the number, and the ICMP checksum follows both. */

@@ -21,6 +21,10 @@ struct icmp_quote {
  * REASON_TRUNCATED when it cannot be read, REASON_CHECKSUM_WRONG. */
 enum reason icmp_quote_parse(struct icmp_quote *quote, struct packet *packet);
 
+/* Whether a connection attempt ends with it (RFC 1122 4.2.3.9, tcp_v4_err()): all but source quench
+ * and packets that are too big. */
+bool icmp_quote_ends_attempt(const struct icmp_quote *quote);
+
 /* Change a number in the quote, its TCP checksum if that is quoted, and the ICMP checksum. */
 void icmp_quote_set_sequence(struct icmp_quote *quote, uint32_t sequence);
 void icmp_quote_set_acknowledgement(struct icmp_quote *quote, uint32_t acknowledgement);

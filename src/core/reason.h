@@ -63,6 +63,8 @@
 	  "payload taken from the client, the SYN is on its way")                               \
 	X(HALVES_JOINED, "halves-joined", "the server answered and both halves were joined")    \
 	X(SERVER_REFUSED, "server-refused", "the server refused the connection")                \
+	X(SERVER_UNREACHABLE, "server-unreachable",                                             \
+	  "an ICMP error says that the server cannot be reached")                               \
 	X(COLLECT_TIMEOUT, "collect-timeout",                                                   \
 	  "the client did not send the bytes that the token needs")                             \
 	X(SERVER_SILENT, "server-silent", "the server did not answer in time")                  \

@@ -165,6 +165,12 @@ void splice_from_client(struct splice *splice, const struct destination *destina
 void splice_from_server(struct splice *splice, struct segment *segment, uint64_t now,
 			const struct splice_output *output, struct splice_result *result);
 
+/* An ICMP error about a client's segment says that it does not get through. sequence: the quoted
+ * one, as the server would see it. Ends an attempt to connect whose SYN it is, with an RST for the
+ * client, which believes to be connected. Returns whether there was one. */
+bool splice_unreachable(struct splice *splice, const struct tuple *tuple, uint32_t sequence,
+			uint64_t now, const struct splice_output *output);
+
 /* Timers: retransmissions, time-outs, expiry of flows. Call every 100 ms or so. Returns when the
  * next timer of a half-made connection is due; UINT64_MAX: none. */
 uint64_t splice_tick(struct splice *splice, uint64_t now, const struct splice_output *output);

@@ -252,3 +252,18 @@ void splice_from_server(struct splice *splice, struct segment *segment, uint64_t
 	else
 		pass_translated(&call, flow, segment, result);
 }
+
+bool splice_unreachable(struct splice *splice, const struct tuple *tuple, uint32_t sequence,
+			uint64_t now, const struct splice_output *output)
+{
+	struct splice_call call = {.splice = splice, .output = output, .now = now};
+	struct splice_flow *flow = table_find(splice->flows, tuple);
+	struct half *half = flow != NULL ? half_of(splice, flow) : NULL;
+
+	/* RFC 5927 4.1: who quotes another number guesses. */
+	if (half == NULL || flow->stage != SPLICE_CONNECTING || sequence != flow->token)
+		return false;
+	emit_client_reset(&call, half, REASON_SERVER_UNREACHABLE);
+	half_abandon(&call, half, REASON_SERVER_UNREACHABLE);
+	return true;
+}

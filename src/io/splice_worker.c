@@ -123,6 +123,7 @@ static void log_reason(struct splice_worker *splice, const struct destination *d
 	case REASON_COLLECT_TIMEOUT:
 	case REASON_CONFIGURATION_CHANGED:
 	case REASON_SERVER_REFUSED:
+	case REASON_SERVER_UNREACHABLE:
 	case REASON_SERVER_SILENT:
 	case REASON_PROMISE_BROKEN:
 	case REASON_STOPPED:
@@ -279,9 +280,15 @@ static void translate_quote(struct splice_worker *splice, const struct queue_pac
 	bool local = queued->hook == NF_INET_LOCAL_OUT;
 	bool behind = from_server(splice, queued);
 	struct tuple reverse = tuple_reverse(&quote->tuple);
+	const struct splice_output output = {.emit = emit, .context = splice};
 	struct splice_deltas deltas;
 
 	decision->reason = REASON_QUOTE_FOREIGN;
+	splice->ticking = true;
+	if ((local || behind) && icmp_quote_ends_attempt(quote))
+		splice_unreachable(splice->engine, &quote->tuple, quote->sequence,
+				   worker_time(splice->worker), &output);
+	splice->ticking = false;
 	if ((local || behind) && splice_deltas(splice->engine, &quote->tuple, &deltas)) {
 		icmp_quote_set_sequence(quote, quote->sequence - deltas.client);
 		icmp_quote_set_acknowledgement(quote, quote->acknowledgement + deltas.server);

@@ -4,12 +4,13 @@ that are silent or send too little, floods, filters, and a daemon that dies. The
 in topology.py."""
 import pathlib
 import subprocess
+import time
 
 import pytest
 from scapy.all import TCP
 
 from egress_net import get, stop_capture
-from lab import PYTHON, SOURCE, Daemon, wait_until
+from lab import PYTHON, SOURCE, Daemon, patient, wait_until
 from splice_net import HELLO, Client, IntegrityNet, N, destination, egress_config, protect_config
 from topology import TwoGateways
 
@@ -75,6 +76,20 @@ def test_server_checks_another_number_of_bytes(lab, family):
     assert Client(net.laptop, SERVER[family]).echo() == "ConnectionResetError"
     assert_told(net, "server-refused", SERVER[family], 7000)
     assert net.statistics()["server-refused"] == 1
+
+
+@FAMILIES
+@pytest.mark.parametrize("error", ["host-unreachable", "admin-prohibited", "port-unreachable"])
+def test_server_that_cannot_be_reached(net, family, error):
+    """A router on the way says so: the client need not wait for connect_timeout."""
+    net.nat.nft(f"""table inet wall {{ chain forward {{ type filter hook forward priority 0;
+        oifname "up0" tcp dport 7000 reject with icmpx {error}; }}; }}""")
+    begun = time.monotonic()
+    assert Client(net.laptop, SERVER[family]).echo() == "ConnectionResetError"
+    assert_told(net, "server-unreachable", SERVER[family], 7000)
+    assert len(net.daemon.events(event="given-up")) == 1 and time.monotonic() - begun < patient(3)
+    net.nat.run("nft delete table inet wall")
+    assert Client(net.laptop, SERVER[family]).echo() == HELLO
 
 
 @FAMILIES

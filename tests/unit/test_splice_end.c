@@ -185,6 +185,30 @@ START_TEST(joined_flow_has_no_place_in_another_process)
 }
 END_TEST
 
+/* An ICMP error about the SYN ends the attempt, as it would end the client's own; one about
+ * anything else, or at another stage, does not. */
+START_TEST(unreachable)
+{
+	reach(_i);
+	struct tuple tuple = world.client.tuple;
+	uint32_t token = the_flow()->token;
+
+	ck_assert(!splice_unreachable(world.engine, &tuple, token + 1, world.now, &world.output));
+	tuple.source.port++;
+	ck_assert(!splice_unreachable(world.engine, &tuple, token, world.now, &world.output));
+	tuple.source.port--;
+	bool attempt = splice_unreachable(world.engine, &tuple, token, world.now, &world.output);
+	ck_assert(attempt == (_i == 1));
+	if (!attempt) {
+		expect_joined_goes_on();
+		return;
+	}
+	ck_assert_uint_eq(splice_half_made(world.engine), 0);
+	ck_assert_str_eq(state(), "none");
+	run_until(client_was_reset, MINUTE);
+}
+END_TEST
+
 int main(void)
 {
 	TCase *tcase = make_case("splice-end");
@@ -197,6 +221,7 @@ int main(void)
 	tcase_add_loop_test(tcase, syn_on_a_living_connection, 0, 2);
 	tcase_add_loop_test(tcase, wild_resets_change_nothing, 0, 5);
 	tcase_add_loop_test(tcase, wild_segments_change_nothing, 0, 3);
+	tcase_add_loop_test(tcase, unreachable, 0, 5);
 	tcase_add_test(tcase, joined_flow_has_no_place_in_another_process);
 	return run_tcase("splice-end", tcase);
 }
