@@ -250,6 +250,10 @@ def test_restart_opens_no_port(net, family):
             assert session.fetch() == "page of the server"
             net.daemon.log_path.write_text("")
             net.daemon.start()
+            # On a fast machine all restarts are over before many have tried.
+            wait_until(lambda: all(
+                sum(address in event["destination"] for event in net.daemon.events(event="refused")) > 10
+                for address in addresses), what="refused connections")
     for result in (local, routed):
         assert set(result["answers"]) == {"ConnectionRefusedError"}, result
         assert result["answers"]["ConnectionRefusedError"] > 50
