@@ -109,34 +109,32 @@ void blank_multipath(struct segment *segment, struct decision *decision)
 /* A server with SYN cookies takes the ACK of a handshake once more when the connection is gone, and
  * the kernel still calls it verified. Without payload that comes to nothing, and a cookie is good
  * for two minutes: when the handshake is forgotten, so is the cookie. */
-static bool may_begin_anew(const struct protect *protect, const struct segment *segment,
-			   struct moment now, const struct decision *decision)
+static bool may_begin_anew(const struct protect *protect, const struct connection *known,
+			   const struct segment *segment, struct moment now,
+			   const struct decision *decision)
 {
 	return decision->service->integrity > 0 && segment->payload_length > 0 &&
-	       (now.steady - protect->began < VERIFIED_TIMEOUT ||
-		table_find(protect->connections, &segment->tuple) != NULL);
+	       (known != NULL || now.steady - protect->began < VERIFIED_TIMEOUT);
 }
 
 static void note_end(struct protect *protect, const struct segment *segment)
 {
+	if ((segment->flags & TCP_FIN) == 0)
+		return;
 	struct connection *connection = table_find(protect->connections, &segment->tuple);
-
-	if (connection != NULL && (segment->flags & TCP_FIN) != 0)
+	if (connection != NULL)
 		connection->ended |= SIDE_CLIENT;
 }
 
 /* conntrack takes a FIN that comes twice for one of either side, and does not count those that it
  * holds for out of window. Of a connection that we know we have seen both. */
-static enum connection_state true_state(const struct protect *protect,
-					const struct segment *segment, enum connection_state state)
+static enum connection_state true_state(const struct connection *known, enum connection_state state)
 {
-	const struct connection *connection = table_find(protect->connections, &segment->tuple);
-
 	if (state != CONNECTION_VERIFIED && state != CONNECTION_ENDING)
 		return state;
-	if (connection != NULL && connection->phase == PHASE_VERIFIED)
-		return connection->ended == (SIDE_CLIENT | SIDE_SERVER) ? CONNECTION_ENDED
-									: CONNECTION_VERIFIED;
+	if (known != NULL && known->phase == PHASE_VERIFIED)
+		return known->ended == (SIDE_CLIENT | SIDE_SERVER) ? CONNECTION_ENDED
+								   : CONNECTION_VERIFIED;
 	return state == CONNECTION_ENDING ? CONNECTION_ENDED : state;
 }
 
@@ -168,7 +166,7 @@ static void judge_segment(struct protect *protect, struct segment *segment, bool
 		judge_pending(protect, connection, segment, now, decision);
 	else if (connection->phase == PHASE_VERIFIED)
 		decide(decision,
-		       may_begin_anew(protect, segment, now, decision) ||
+		       may_begin_anew(protect, connection, segment, now, decision) ||
 				       is_checked_reset(segment, decision)
 			       ? VERDICT_LOOKUP
 			       : VERDICT_PASS,
@@ -205,11 +203,12 @@ void protect_resolve(struct protect *protect, struct segment *segment, enum conn
 		resolve_syn(protect, segment, state, now, decision);
 		return;
 	}
-	switch (true_state(protect, segment, state)) {
+	const struct connection *known = table_find(protect->connections, &segment->tuple);
+	switch (true_state(known, state)) {
 	case CONNECTION_ENDED:
 		decide(decision,
-		       may_begin_anew(protect, segment, now, decision) ? VERDICT_DROP
-								       : VERDICT_PASS,
+		       may_begin_anew(protect, known, segment, now, decision) ? VERDICT_DROP
+									      : VERDICT_PASS,
 		       REASON_CONNECTION_ENDED);
 		break;
 	case CONNECTION_VERIFIED:

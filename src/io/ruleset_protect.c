@@ -176,14 +176,9 @@ static void write_forged(FILE *stream)
 	fputs("\t}\n\n", stream);
 }
 
-/* What clients send in verified connections that are ending, or have ended: conntrack keeps their
- * entries for two minutes at most. Marks: mask, verified. */
-#define IN_ENDING                                           \
-	"ct mark & 0x%08x == 0x%08x ct direction original " \
-	"tcp flags & syn == 0 ct expiration < 5m"
-
 /* A server with SYN cookies takes the ACK of a handshake once more when the connection is gone.
- * What follows it must not pass on the old mark, so the daemon asks whether it has ended. */
+ * What follows it must not pass on the old mark, so the daemon asks whether it has ended. conntrack
+ * keeps such entries for two minutes at most. */
 static void write_ending(FILE *stream, const struct marks *marks)
 {
 	fprintf(stream,
@@ -229,7 +224,10 @@ static void write_protect(FILE *stream, const struct config *config, const struc
 	      stream);
 	if (wants_replies(config)) {
 		write_forged_replies(stream, marks);
-		fprintf(stream, "\t\t" IN_ENDING " goto ending\n", marks->mask, marks->verified);
+		fprintf(stream,
+			"\t\tct mark & 0x%08x == 0x%08x ct direction original "
+			"tcp flags & syn == 0 ct expiration < 5m goto ending\n",
+			marks->mask, marks->verified);
 	}
 	fprintf(stream,
 		"\t\tct mark & 0x%08x == 0x%08x tcp flags & (fin | syn | rst | ack) != syn accept\n"

@@ -17,6 +17,10 @@ log = {{ level = "debug"; }};
 """
 VERIFIED, PENDING = "mark=268435456", "mark=536870912"
 OPEN = "c.connect()\nc.send('PA', 1, RIGHT)" + THANKS + "\nc.peer = (c.peer + 6) % 2**32\n"
+# first is what the server has said before any byte of its own.
+BEGIN = OPEN.replace("c.connect()\n", "c.connect()\nfirst = c.peer\n")
+BEHIND = f"1 + {len(RIGHT)}"
+UNCHECKED = b"unchecked bytes, any"
 # The server asks whether the client is still in the connection that it knows.
 CHALLENGED = "assert c.wait('A').ack == (c.isn + 1 + {length}) % 2**32\n"
 # The client comes again from its port, with the other SYN.
@@ -86,3 +90,12 @@ class SynNet(IntegrityNet):
             assert self.seen() == "ConnectionResetError", self.daemon.log()
             assert self.daemon.events(event="reset", reason="payload-wrong")
             assert self.sockets() == ""
+
+
+def expect_nothing_else(net):
+    """Another client's bytes are the next that the application sees."""
+    net.raw("c.connect()\nc.send('PA', 1, RIGHT)\n", net.family, address=net.at)
+    line = net.seen()
+    while line in ("end", "ConnectionResetError"):
+        line = net.seen()
+    assert line == f"bytes {RIGHT.hex()}", net.daemon.log()

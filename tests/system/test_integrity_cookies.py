@@ -8,13 +8,9 @@ import pytest
 
 from integrity_net import FAMILIES, RIGHT
 from lab import wait_until
-from syn_net import OPEN, SOMEWHERE, SynNet
+from syn_net import BEGIN, BEHIND, SOMEWHERE, UNCHECKED, SynNet, expect_nothing_else
 
-UNCHECKED = b"unchecked bytes, any"
 GREETING = "220 this server speaks first and long"
-BEHIND = f"1 + {len(RIGHT)}"
-# first is what the server has said before any byte of its own.
-BEGIN = OPEN.replace("c.connect()\n", "c.connect()\nfirst = c.peer\n")
 ENDS = {
     "FIN": f"c.send('FA', {BEHIND})\nc.peer = (c.wait('F').seq + 1) % 2**32\nc.send('A', 1 + {BEHIND})\n",
     "RST": f"c.send('R', {BEHIND})\n",
@@ -25,15 +21,6 @@ ATTACKS = {
     "further on": f"c.peer += 5\nc.send('A', 6)\nc.wait('P', 1)\nc.send('PA', 6, {UNCHECKED})\n",
     "recorded bytes": f"c.send('A', 1)\nc.send('PA', 1, RIGHT)\nc.send('PA', 1 + len(RIGHT), {UNCHECKED})\n",
 }
-
-
-def another_client(net, place):
-    """Its bytes are the next that the application sees."""
-    net.raw("c.connect()\nc.send('PA', 1, RIGHT)\n", net.family, address=net.at)
-    line = net.seen()
-    while line in ("end", "ConnectionResetError"):
-        line = net.seen()
-    assert line == f"bytes {RIGHT.hex()}", net.daemon.log()
 
 
 @SOMEWHERE
@@ -56,7 +43,7 @@ def test_handshake_of_a_connection_that_has_ended(lab, place, family, attack, en
     # The server did take it for a handshake, so the entry is there, and nothing else keeps the bytes away.
     wait_until(lambda: "ESTAB" in net.sockets(), what="the server's cookie")
     net.daemon.wait_event(event="dropped", reason="connection-ended")
-    another_client(net, place)
+    expect_nothing_else(net)
 
 
 @SOMEWHERE
@@ -107,6 +94,6 @@ def test_late_beginning_behind_a_greeting(lab, family, attack, reset):
     if reset:
         # Only an answer to a SYN begins another connection.
         assert net.daemon.events(event="dropped", reason="acknowledgement-wrong")
-        another_client(net, "routed")
+        expect_nothing_else(net)
     else:
         assert net.bytes_seen(len(RIGHT)) == RIGHT

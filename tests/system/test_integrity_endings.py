@@ -6,21 +6,10 @@ import pytest
 
 from integrity_net import FAMILIES, RIGHT, THANKS
 from lab import wait_until
-from syn_net import AGAIN, BYTES, OPEN, VERIFIED, SynNet, sends
+from syn_net import (AGAIN, BEGIN, BEHIND, BYTES, OPEN, UNCHECKED, VERIFIED, SynNet, expect_nothing_else,
+                     sends)
 
-UNCHECKED = b"unchecked bytes, any"
-BEHIND = f"1 + {len(RIGHT)}"
-BEGIN = OPEN.replace("c.connect()\n", "c.connect()\nfirst = c.peer\n")
 ANEW = f"c.peer = first\nc.send('A', 1)\nc.send('PA', 1, {UNCHECKED})\n"
-
-
-def expect_nothing_else(net):
-    """Another client's bytes are the next that the application sees."""
-    net.raw("c.connect()\nc.send('PA', 1, RIGHT)\n", net.family, address=net.at)
-    line = net.seen()
-    while line in ("end", "ConnectionResetError", "ConnectionAbortedError"):
-        line = net.seen()
-    assert line == f"bytes {RIGHT.hex()}", net.daemon.log()
 
 
 @FAMILIES
