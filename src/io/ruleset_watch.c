@@ -6,6 +6,7 @@
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,9 @@
 #include "ruleset.h"
 
 enum { RECEIVE_BUFFER = 1024 * 1024, DATAGRAM_SIZE = 64 * 1024 };
+
+/* How often and how many milliseconds to wait for the end of a transaction whose start was read. */
+enum { WAITS = 10, WAIT = 50 };
 
 struct ruleset_watch {
 	struct mnl_socket *socket;
@@ -129,11 +133,21 @@ void ruleset_watch_parse(const uint8_t *bytes, size_t length, struct ruleset_cha
 	}
 }
 
+/* The name comes last, and on one processor its reader may run before it is sent. */
+static bool more_follows(struct ruleset_watch *watch)
+{
+	struct pollfd wanted = {.fd = ruleset_watch_fd(watch), .events = POLLIN};
+
+	return poll(&wanted, 1, WAIT) != 0;
+}
+
 bool ruleset_watch_changed(struct ruleset_watch *watch, char who[static RULESET_WATCH_WHO_SIZE],
 			   bool *others)
 {
 	struct ruleset_change change;
+	unsigned int waits = 0;
 	bool changed = false;
+	bool named = false;
 	ssize_t length;
 
 	*others = false;
@@ -143,9 +157,12 @@ bool ruleset_watch_changed(struct ruleset_watch *watch, char who[static RULESET_
 			      MSG_DONTWAIT);
 		if (length < 0 && errno == EINTR)
 			continue;
-		/* Lost messages may have been about our table. */
-		if (length < 0 && errno != ENOBUFS)
+		if (length < 0 && errno != ENOBUFS) {
+			if (changed && !named && waits++ < WAITS && more_follows(watch))
+				continue;
 			return changed;
+		}
+		/* Lost messages may have been about our table. */
 		if (length < 0) {
 			changed = true;
 			continue;
@@ -153,8 +170,10 @@ bool ruleset_watch_changed(struct ruleset_watch *watch, char who[static RULESET_
 		ruleset_watch_parse(watch->datagram, (size_t)length, &change);
 		changed = changed || change.ours;
 		*others = *others || change.others;
-		if (changed && change.who[0] != '\0')
+		if (changed && change.who[0] != '\0') {
 			memcpy(who, change.who, sizeof(change.who));
+			named = true;
+		}
 	}
 }
 

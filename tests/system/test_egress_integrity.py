@@ -210,7 +210,7 @@ def check_clock(got, wire_got):
     overtake each other on the wire."""
     clock = [tsval for tsval, _ in tsvals(got)]
     server = [tsval for tsval, _ in tsvals(wire_got[1:])]
-    assert len(server) > 10
+    assert len(server) > 5
     moved = (max(clock) - max(server)) % 2**32
     translated = {(tsval + moved) % 2**32 for tsval in server}
     assert translated <= set(clock)
