@@ -17,6 +17,7 @@ check_PROGRAMS += \
 	tests/unit/test-guards \
 	tests/unit/test-histogram \
 	tests/unit/test-hold \
+	tests/unit/test-hold-begin \
 	tests/unit/test-icmp-quote \
 	tests/unit/test-limit \
 	tests/unit/test-log-line \
@@ -70,6 +71,7 @@ tests_unit_test_event_ring_SOURCES = tests/unit/test_event_ring.c
 tests_unit_test_guards_SOURCES = tests/unit/test_guards.c
 tests_unit_test_histogram_SOURCES = tests/unit/test_histogram.c
 tests_unit_test_hold_SOURCES = tests/unit/test_hold.c
+tests_unit_test_hold_begin_SOURCES = tests/unit/test_hold_begin.c
 tests_unit_test_icmp_quote_SOURCES = tests/unit/packet_maker.h tests/unit/test_icmp_quote.c
 tests_unit_test_limit_SOURCES = tests/unit/test_limit.c
 tests_unit_test_log_line_SOURCES = tests/unit/test_log_line.c
@@ -102,5 +104,6 @@ tests_unit_test_token_SOURCES = tests/unit/test_token.c
 tests_unit_test_tuple_SOURCES = tests/unit/test_tuple.c
 tests_unit_test_verdict_SOURCES = tests/unit/test_verdict.c
 
-EXTRA_DIST += tests/unit/action_notes.h tests/unit/runner.h tests/unit/support.h
+EXTRA_DIST += tests/unit/action_notes.h tests/unit/hold_fixture.h tests/unit/runner.h \
+	tests/unit/support.h
 dist_check_SCRIPTS += tests/unit/knockctl_replay.sh tests/unit/knockctl_token.sh
