@@ -4,6 +4,7 @@ much memory it takes. Networks are drawn in topology.py (Direct, Crossroads, Two
 
 The hardened build, whose memory is the daemon's own. KNOCKGW_LONG=1 (scripts/test --long): more.
 """
+import ctypes
 import os
 import pathlib
 import re
@@ -23,6 +24,17 @@ FLOOD = SOURCE / "tests/system/segment_flood.py"
 RATE = 15000 if LONG else 10000
 # Less than counts as growth.
 FLAT = 1 << 20
+PR_SET_THP_DISABLE = 41
+
+
+@pytest.fixture(autouse=True)
+def no_huge_pages():
+    """A kernel that makes one page of 2 MiB of a few of 4 KiB, sooner or later, is no growth of the daemon,
+    which inherits this."""
+    prctl = ctypes.CDLL(None).prctl
+    assert prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0) == 0
+    yield
+    assert prctl(PR_SET_THP_DISABLE, 0, 0, 0, 0) == 0
 
 
 def resident(daemon, *more):
