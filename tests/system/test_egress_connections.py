@@ -8,6 +8,7 @@ import subprocess
 
 import pytest
 
+import kernel
 from egress_net import (ECHO, HOLDER, PING, PROTECT, SECRET, Net, client, counter, echo_server,
                         egress_config, finish_transfer, get, put_file, size_of, start_transfer,
                         stop_capture)
@@ -260,7 +261,7 @@ def test_signed_segments_pass_untouched(lab):
         except OSError as error:
             # A kernel that has it objects to the empty address instead.
             if error.errno == errno.ENOPROTOOPT:
-                pytest.skip("this kernel has no TCP-MD5 signatures")
+                kernel.lacks("TCP-MD5 signatures")
     net = Direct(lab)
     net.client.sysctl("net.ipv4.tcp_timestamps", 1)
     daemon = Daemon(lab, net.gateway, egress_config(lab)).start()
@@ -284,7 +285,7 @@ def test_signed_segments_pass_untouched(lab):
 def test_multipath(net):
     """MP_CAPABLE and MP_JOIN: a second subflow from a second address of the client."""
     if not os.path.exists("/proc/sys/net/mptcp"):
-        pytest.skip("this kernel has no MPTCP")
+        kernel.lacks("MPTCP", kernel.DEBIAN_12)
     net.laptop.sysctl("net.mptcp.enabled", 1)
     net.server.sysctl("net.mptcp.enabled", 1)
     net.laptop.address("up0", "10.0.0.3/24")

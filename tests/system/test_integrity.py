@@ -9,6 +9,7 @@ import subprocess
 import pytest
 
 import integrity_net
+import kernel
 import knock_client
 from integrity_net import (DEAD, FAMILIES, N, PORT, RIGHT, SECRET, THANKS, WRONG, IntegrityNet,
                            expect_open)
@@ -346,7 +347,7 @@ def test_pending_connections_are_bounded(lab):
 def test_multipath(lab, monkeypatch, family):
     """Its options say where in the stream a byte belongs: the checked ones need not be the first."""
     if not os.path.exists("/proc/sys/net/mptcp"):
-        pytest.skip("this kernel has no MPTCP")
+        kernel.lacks("MPTCP", kernel.DEBIAN_12)
     monkeypatch.setattr(integrity_net, "APPLICATION", integrity_net.APPLICATION.replace(
         "socket.socket(socket.AF_INET6)", "socket.socket(socket.AF_INET6, socket.SOCK_STREAM, 262)").replace(
         "listener.setsockopt(socket.SOL_TCP, socket.TCP_FASTOPEN, 16)\n", ""))
