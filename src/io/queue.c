@@ -402,14 +402,32 @@ void queue_flush(struct queue *queue)
 	queue->verdict_bytes = 0;
 }
 
+static const char statistics_path[] = "/proc/net/netfilter/nfnetlink_queue";
 static FILE *statistics;
+
+/* Any message for it loads the kernel's module, and only then the file is there. This one has no
+ * effect of its own: NFQNL_CFG_CMD_PF_UNBIND is obsolete (nfqnl_recv_config). */
+static void load_module(void)
+{
+	struct mnl_socket *socket = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC);
+	char buffer[256];
+	struct nlmsghdr *message = nfq_nlmsg_put(buffer, NFQNL_MSG_CONFIG, 0);
+
+	if (socket == NULL)
+		return;
+	nfq_nlmsg_cfg_put_cmd(message, AF_UNSPEC, NFQNL_CFG_CMD_PF_UNBIND);
+	mnl_socket_sendto(socket, message, message->nlmsg_len);
+	mnl_socket_close(socket);
+}
 
 bool queue_statistics_open(void)
 {
 	struct statfs status;
 
+	if (statistics == NULL && access(statistics_path, F_OK) != 0)
+		load_module();
 	if (statistics == NULL)
-		statistics = fopen("/proc/net/netfilter/nfnetlink_queue", "re");
+		statistics = fopen(statistics_path, "re");
 	if (statistics == NULL && fstatfs(STDIN_FILENO, &status) == 0 &&
 	    status.f_type == PROC_SUPER_MAGIC)
 		statistics = fdopen(STDIN_FILENO, "r");
