@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "conntrack.h"
 #include "log.h"
 #include "protect_worker.h"
 #include "ruleset.h"
@@ -29,6 +30,24 @@ static struct guards *new_guards(const struct config *config)
 	if (getrandom(hash_key, sizeof(hash_key), 0) != (ssize_t)sizeof(hash_key))
 		return NULL;
 	return guards_new((size_t)config->max_flows * TOKENS_PER_FLOW, hash_key);
+}
+
+/* Without ctnetlink every look-up would fail, each for itself: better say so once, at the start. */
+static bool conntrack_answers(char error[static QUEUE_ERROR_SIZE])
+{
+	const struct tuple nobody = {.source.family = FAMILY_IPV4,
+				     .destination.family = FAMILY_IPV4};
+	struct conntrack *conntrack = conntrack_open();
+	struct conntrack_entry entry;
+	bool answers = conntrack != NULL && conntrack_lookup(conntrack, &nobody, &entry) >= 0;
+
+	if (!answers)
+		snprintf(error, QUEUE_ERROR_SIZE,
+			 "connection tracking cannot be asked: %s (the kernel needs "
+			 "nf_conntrack_netlink)",
+			 strerror(errno));
+	conntrack_close(conntrack);
+	return answers;
 }
 
 static bool start_workers(struct protect_role *role, const struct generation *generation,
@@ -81,7 +100,7 @@ struct protect_role *protect_role_start(const struct generation *generation,
 			.holds = (config->max_held + config->queue_count - 1) / config->queue_count,
 			.unknown = counters_unknown(counters, ROLE_PROTECT),
 		};
-		if (start_workers(role, generation, error))
+		if (conntrack_answers(error) && start_workers(role, generation, error))
 			return role;
 	}
 	log_event(LOG_LEVEL_ERROR, "start-failed", "role=protect reason=\"%s\"", error);
