@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from lab import PYTHON, wait_until
+from lab import PYTHON, SLOWNESS, wait_until
 from reload import (ENVIRONMENT, Reloading, Session, all_answered, fetch, fetch_all, isn_of, load,
                     own_resets)
 from test_metrics import promtool, samples, scrape
@@ -308,7 +308,7 @@ def test_load_does_not_notice_what_happens_to_backends(net):
     with own_resets(net.server) as resets:
         with load(net.client, FRONT[0], 80, isn_of("s", FRONT[0], 80)) as four, \
                 load(net.client, FRONT[1], 80, isn_of("s", FRONT[1], 80)) as six:
-            for number in range(120):
+            for number in range(int(120 / SLOWNESS)):
                 assert daemon.reload(config(variants[number % len(variants)])) is None
         by_server = resets()
     for family in (four, six):
