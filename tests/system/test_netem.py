@@ -21,6 +21,8 @@ NETWORKS = {
     "corruption": "corrupt 5%",
     "everything": "delay 10ms 5ms reorder 20% 50% loss 1% duplicate 2%",
 }
+# What a receiver counts of what the network did: segments out of order, and such as it had already.
+ARRIVED = {"reordering": "TcpExtTCPOFOQueue", "duplication": "TcpExtTCPDSACKOldSent"}
 FAMILIES = pytest.mark.parametrize("family", [0, 1], ids=["IPv4", "IPv6"])
 
 
@@ -59,6 +61,8 @@ def test_bulk_both_ways(net, network, family):
     assert netem_packets(net.egress, "up0") > 2000 and netem_packets(net.nat, "in0") > 2000
     sent_again = counter(net.laptop, "TcpRetransSegs") + counter(net.server, "TcpRetransSegs")
     assert sent_again > 0 or network in ("delay", "reordering", "duplication")
+    for namespace in (net.laptop, net.server):
+        assert network not in ARRIVED or counter(namespace, ARRIVED[network]) > 0
 
 
 def test_handshakes_over_a_bad_network(net):
