@@ -65,7 +65,7 @@ def test_verified_connections(net, family):
     assert net.daemon.queued_packets() - queued <= 2
     assert 0 < forwarded(net.gateway) < 100
     net.daemon.kill()
-    assert net.client.run(["curl", "-sS", "-m", "10", f"http://[{Direct.SERVER[1]}]/"],
+    assert net.client.run(["curl", "-sS", "-m", "10", url(Direct.SERVER[family])],
                           check=False).returncode == 7
 
 
