@@ -178,7 +178,8 @@ static void write_forged(FILE *stream)
 
 /* A server with SYN cookies takes the ACK of a handshake once more when the connection is gone.
  * What follows it must not pass on the old mark, so the daemon asks whether it has ended. conntrack
- * keeps such entries for two minutes at most. */
+ * keeps such entries for two minutes at most, but five where it does not take an RST for the end
+ * and has seen bytes sent again. */
 static void write_ending(FILE *stream, const struct marks *marks)
 {
 	fprintf(stream,
@@ -226,8 +227,10 @@ static void write_protect(FILE *stream, const struct config *config, const struc
 		write_forged_replies(stream, marks);
 		fprintf(stream,
 			"\t\tct mark & 0x%08x == 0x%08x ct direction original "
-			"tcp flags & syn == 0 ct expiration < 5m goto ending\n",
-			marks->mask, marks->verified);
+			"tcp flags & syn == 0 ct expiration < 5m goto ending\n"
+			"\t\tct mark & 0x%08x == 0x%08x ct direction original "
+			"tcp flags & (syn | rst) == rst goto ending\n",
+			marks->mask, marks->verified, marks->mask, marks->verified);
 	}
 	fprintf(stream,
 		"\t\tct mark & 0x%08x == 0x%08x tcp flags & (fin | syn | rst | ack) != syn accept\n"

@@ -52,13 +52,16 @@ def test_last_bytes_in_a_fin(lab, family, first):
 
 
 @FAMILIES
-def test_reset_that_conntrack_does_not_expect(lab, family):
-    """The RST comes behind bytes that the server has not acknowledged, and another segment stands between."""
+@pytest.mark.parametrize("repeated", [1, 5], ids=["", "repeated"])
+def test_reset_that_conntrack_does_not_expect(lab, family, repeated):
+    """The RST comes behind bytes that the server has not acknowledged, and another segment stands between.
+    When that came some times over, conntrack goes on as long for the RST as for any other segment."""
     net = SynNet(lab, "routed", family)
     net.server.sysctl("net.ipv4.tcp_syncookies", 2)
     net.client_starts(
         BEGIN + f"c.send('A', {BEHIND})\nstop('open')\nc.send('PA', {BEHIND}, b'0123456789')\n"
-        f"c.send('A', {BEHIND}, hops=1)\nc.send('R', 10 + {BEHIND})\nstop('reset')\n" + ANEW + "stop('tried')\n")
+        f"for i in range({repeated}): c.send('A', {BEHIND}, hops=1)\nc.send('R', 10 + {BEHIND})\nstop('reset')\n" +
+        ANEW + "stop('tried')\n")
     net.until("open")
     net.server.nft("table inet late { chain out { type filter hook output priority 0; tcp sport 7000 drop; }; }")
     net.go_on("open")
