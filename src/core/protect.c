@@ -119,7 +119,8 @@ static bool may_begin_anew(const struct protect *protect, const struct connectio
 
 static void note_end(struct protect *protect, const struct segment *segment)
 {
-	if ((segment->flags & TCP_FIN) == 0)
+	/* With SYN nobody takes it for one. */
+	if ((segment->flags & (TCP_FIN | TCP_SYN)) != TCP_FIN)
 		return;
 	struct connection *connection = table_find(protect->connections, &segment->tuple);
 	if (connection != NULL)

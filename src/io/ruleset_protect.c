@@ -197,7 +197,9 @@ static void write_ending(FILE *stream, const struct marks *marks)
 /* The first look at a packet: what needs no question, and who is asked about the rest.
  * Without a daemon nobody knows whether an invalid segment belongs to a verified connection. An ACK
  * then waits, since the decoy's RST would end that connection; a FIN is also the first segment of a
- * scan and may go to the decoy, since its connection is ending anyway. */
+ * scan and may go to the decoy, since its connection is ending anyway. So may a SYN+ACK. With a
+ * daemon it is asked about: anybody can send one in a client's name, and choose with it where that
+ * RST stands. */
 static void write_protect(FILE *stream, const struct config *config, const struct marks *marks)
 {
 	fprintf(stream,
@@ -210,7 +212,7 @@ static void write_protect(FILE *stream, const struct config *config, const struc
 		"\tchain gate {\n"
 		"\t\tmeta mark set meta mark & 0x%08x\n"
 		"\t\tct state invalid tcp flags & (fin | syn | rst | ack) == ack goto ask_firmly\n"
-		"\t\tct state invalid tcp flags & (syn | rst | ack) == ack goto ask\n"
+		"\t\tct state invalid tcp flags & (rst | ack) == ack goto ask\n"
 		"\t\tct state invalid return\n"
 		"\t\t" SYN_ONLY " goto ask_syn\n"
 		"\t\tct mark & 0x%08x == 0x%08x goto ask\n"

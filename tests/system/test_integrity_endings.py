@@ -6,7 +6,7 @@ import pytest
 
 from integrity_net import FAMILIES, RIGHT, THANKS
 from lab import wait_until
-from syn_net import (AGAIN, BEGIN, BEHIND, BYTES, OPEN, UNCHECKED, VERIFIED, SynNet, expect_nothing_else,
+from syn_net import (AGAIN, BEGIN, BEHIND, BYTES, OPEN, SOMEWHERE, UNCHECKED, VERIFIED, SynNet, expect_nothing_else,
                      sends)
 
 ANEW = f"c.peer = first\nc.send('A', 1)\nc.send('PA', 1, {UNCHECKED})\n"
@@ -113,6 +113,21 @@ def test_reset_by_the_server(lab, family, right):
     assert net.sockets() == ""
     net.go_on("tried")
     net.expect_checked(right)
+
+
+@SOMEWHERE
+@pytest.mark.parametrize("flags", ["SA", "SFA"])
+def test_answer_of_the_decoy(lab, place, family, flags):
+    """Anybody can send a probe in the client's name. The RST that answers it would stand where it says."""
+    net = SynNet(lab, place, family)
+    net.client_starts(
+        OPEN + f"c.send('A', {BEHIND})\nc.peer = (c.peer + 1000) % 2**32\nc.send('{flags}', 12345)\n"
+        f"assert c.wait('R', 1) is None\nc.peer = (c.peer - 1000) % 2**32\n"
+        f"c.send('PA', {BEHIND}, b'0123456789')" + THANKS + "\nstop('probed')\n")
+    net.until("probed")
+    assert net.bytes_seen(len(RIGHT) + 10) == RIGHT + b"0123456789"
+    assert net.mark() == VERIFIED
+    net.go_on("probed")
 
 
 @FAMILIES

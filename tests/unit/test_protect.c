@@ -349,6 +349,21 @@ START_TEST(fins_are_counted_by_side)
 }
 END_TEST
 
+/* Nor does the server take it for one. */
+START_TEST(a_fin_with_syn_is_none)
+{
+	uint32_t next = integrity_isn(&keys[1]) + 1 + NUMBER;
+
+	open_verified(integrity_isn(&keys[1]));
+	reply(TCP_ACK | TCP_FIN, 4711, next);
+	judge_plan(plan_to(true, TCP_ACK | TCP_FIN | TCP_SYN, next, 0), VERDICT_PASS,
+		   REASON_CONNECTION_VERIFIED);
+	judge_plan(plan_to(true, TCP_ACK, next, 3), VERDICT_LOOKUP, REASON_CONNECTION_VERIFIED);
+	resolve(CONNECTION_VERIFIED);
+	ck_assert_int_eq(world.decision.verdict, VERDICT_PASS);
+}
+END_TEST
+
 /* Who has forgotten the handshake knows that its cookie is forgotten, too, unless it has just
  * begun. */
 START_TEST(old_connections_may_end_slowly)
@@ -563,6 +578,7 @@ int main(void)
 	tcase_add_loop_test(tcase, right_payload_opens, 0, 2);
 	tcase_add_loop_test(tcase, nothing_behind_the_end, 0, 20);
 	tcase_add_loop_test(tcase, fins_are_counted_by_side, 0, 16);
+	tcase_add_test(tcase, a_fin_with_syn_is_none);
 	tcase_add_loop_test(tcase, old_connections_may_end_slowly, 0, 2);
 	tcase_add_loop_test(tcase, reset_beside_the_end, 0, 4);
 	tcase_add_loop_test(tcase, multipath_is_left_behind, 0, 2);
