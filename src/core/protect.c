@@ -117,14 +117,26 @@ static bool may_begin_anew(const struct protect *protect, const struct connectio
 	       (known != NULL || now.steady - protect->began < VERIFIED_TIMEOUT);
 }
 
-static void note_end(struct protect *protect, const struct segment *segment)
+void note_end(struct protect *protect, struct connection *connection, unsigned int sides,
+	      uint64_t now)
 {
-	/* With SYN nobody takes it for one. */
-	if ((segment->flags & (TCP_FIN | TCP_SYN)) != TCP_FIN)
-		return;
+	connection->ended |= (uint8_t)sides;
+	if (connection->phase == PHASE_VERIFIED && connection->ended == BOTH_SIDES)
+		set_phase(protect, connection, PHASE_VERIFIED, VERIFIED_TIMEOUT, now);
+}
+
+/* Of a segment of the client that is decided about. What goes no further ends nothing. */
+static void note_segment(struct protect *protect, const struct segment *segment,
+			 const struct decision *decision, uint64_t now)
+{
 	struct connection *connection = table_find(protect->connections, &segment->tuple);
-	if (connection != NULL)
-		connection->ended |= SIDE_CLIENT;
+	bool goes_on = decision->verdict != VERDICT_DROP || decision->reason == REASON_PAYLOAD_HELD;
+
+	/* A FIN with SYN is one for nobody. */
+	bool fin = (segment->flags & (TCP_FIN | TCP_SYN)) == TCP_FIN;
+
+	if (connection != NULL && goes_on)
+		note_end(protect, connection, fin ? SIDE_CLIENT : 0, now);
 }
 
 /* conntrack takes a FIN that comes twice for one of either side, and does not count those that it
@@ -134,8 +146,7 @@ static enum connection_state true_state(const struct connection *known, enum con
 	if (state != CONNECTION_VERIFIED && state != CONNECTION_ENDING)
 		return state;
 	if (known != NULL && known->phase == PHASE_VERIFIED)
-		return known->ended == (SIDE_CLIENT | SIDE_SERVER) ? CONNECTION_ENDED
-								   : CONNECTION_VERIFIED;
+		return known->ended == BOTH_SIDES ? CONNECTION_ENDED : CONNECTION_VERIFIED;
 	return state == CONNECTION_ENDING ? CONNECTION_ENDED : state;
 }
 
@@ -193,7 +204,7 @@ void protect_judge(struct protect *protect, const struct service_table *services
 	}
 	judge_segment(protect, segment, tracked, now, decision);
 	if (decision->verdict != VERDICT_LOOKUP)
-		note_end(protect, segment);
+		note_segment(protect, segment, decision, now.steady);
 	guards_note(protect->guards, decision, &source, now.steady);
 }
 
@@ -204,7 +215,9 @@ void protect_resolve(struct protect *protect, struct segment *segment, enum conn
 		resolve_syn(protect, segment, state, now, decision);
 		return;
 	}
-	const struct connection *known = table_find(protect->connections, &segment->tuple);
+	struct connection *known = table_find(protect->connections, &segment->tuple);
+	if (known != NULL && known->phase == PHASE_VERIFIED && state == CONNECTION_ENDED)
+		known->ended = BOTH_SIDES;
 	switch (true_state(known, state)) {
 	case CONNECTION_ENDED:
 		decide(decision,
@@ -227,7 +240,7 @@ void protect_resolve(struct protect *protect, struct segment *segment, enum conn
 		decide(decision, VERDICT_CLOSED, REASON_NO_CONNECTION);
 		break;
 	}
-	note_end(protect, segment);
+	note_segment(protect, segment, decision, now.steady);
 }
 
 struct expiry {
@@ -244,11 +257,23 @@ static void forget(void *context, const struct tuple *tuple, void *value)
 	struct expiry *expiry = context;
 	const struct connection *connection = value;
 
-	if (connection->phase != PHASE_PENDING)
+	if (connection->phase == PHASE_PENDING)
+		expiry->protect->pending--;
+	else if (connection->phase != PHASE_VERIFIED || connection->ended != BOTH_SIDES)
 		return;
-	expiry->protect->pending--;
 	expiry->list[expiry->count].tuple = *tuple;
 	expiry->list[expiry->count++].connection = *connection;
+}
+
+/* Nobody has spoken for the client for longer than the kernel keeps an ended connection. If its
+ * entry is there all the same, the server still speaks: in a connection, maybe, that it began with
+ * a recorded ACK while its cookie was good. What follows must not pass now that we forget. */
+static void shut(struct protect *protect, const struct tuple *tuple)
+{
+	const struct protect_action action = {
+		.kind = PROTECT_SHUT, .reason = REASON_CONNECTION_ENDED, .tuple = *tuple};
+
+	protect->output.act(protect->output.context, &action);
 }
 
 uint64_t protect_tick(struct protect *protect, uint64_t now)
@@ -256,8 +281,12 @@ uint64_t protect_tick(struct protect *protect, uint64_t now)
 	struct expiry expiry = {.protect = protect};
 
 	table_expire(protect->connections, now, EXPIRE_BUDGET, forget, &expiry);
-	for (unsigned int i = 0; i < expiry.count; i++)
-		give_up(protect, &expiry.list[i].tuple, &expiry.list[i].connection, now);
+	for (unsigned int i = 0; i < expiry.count; i++) {
+		if (expiry.list[i].connection.phase == PHASE_PENDING)
+			give_up(protect, &expiry.list[i].tuple, &expiry.list[i].connection, now);
+		else
+			shut(protect, &expiry.list[i].tuple);
+	}
 	if (now >= protect->due)
 		tick_holds(protect, now);
 	return protect->due;

@@ -14,6 +14,7 @@ struct protect_action {
 		PROTECT_TO_SERVER, /* send in the client's name */
 		PROTECT_VERIFY,    /* the kernel shall forward the connection from now on */
 		PROTECT_FORGET,    /* the kernel shall forget the connection */
+		PROTECT_SHUT,      /* the kernel shall refuse what is left of it, if anything */
 	} kind;
 	enum reason reason;
 	struct tuple tuple;              /* client -> service, as the client's segments have it */

@@ -22,7 +22,7 @@ enum connection_phase {
 	PHASE_UNKNOWN, /* the kernel calls it verified, and its ISN is forgotten */
 };
 
-enum side { SIDE_CLIENT = 1, SIDE_SERVER = 2 };
+enum side { SIDE_CLIENT = 1, SIDE_SERVER = 2, BOTH_SIDES = SIDE_CLIENT | SIDE_SERVER };
 
 /* What is remembered of a SYN. */
 struct syn {
@@ -92,6 +92,11 @@ static inline void decide(struct decision *decision, enum verdict verdict, enum 
 
 void set_phase(struct protect *protect, struct connection *connection, enum connection_phase phase,
 	       uint32_t timeout, uint64_t now);
+/* FINs of these sides (enum side; 0: none). One that both have ended is remembered until nobody
+ * speaks for the client any more: a server with SYN cookies may have begun another one with what
+ * came. */
+void note_end(struct protect *protect, struct connection *connection, unsigned int sides,
+	      uint64_t now);
 /* Gives up the ISN of a connection for good; its phase is dead then. */
 void bury(struct connection *connection);
 /* A wrong check ends it for both sides and for good: what the client sent becomes the RST that the

@@ -128,8 +128,11 @@ static void admit_verified(struct protect *protect, struct connection *known,
 	const struct syn syn = syn_of(known, decision->service, segment);
 
 	decide(decision, VERDICT_VERIFIED, REASON_SYN_REPEATED);
-	if (is_repeated(known, segment))
+	if (is_repeated(known, segment)) {
+		/* Or a new one with the same token, since a reload. */
+		known->ended = 0;
 		return;
+	}
 	decision->reason = REASON_TOKEN_VALID;
 	struct connection *connection = provide(protect, known, &segment->tuple, now);
 	if (connection != NULL)

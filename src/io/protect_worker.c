@@ -286,6 +286,10 @@ static void act(void *context, const struct protect_action *action)
 	case PROTECT_FORGET:
 		conntrack_delete(protect->conntrack, &action->tuple);
 		break;
+	case PROTECT_SHUT:
+		/* Nearly always there is nothing left. */
+		conntrack_mark(protect->conntrack, &action->tuple, marks->refused, marks->mask);
+		return;
 	}
 	log_action(protect, action);
 }

@@ -161,6 +161,9 @@ static void check_action(struct record *record, const struct protect_action *act
 	case PROTECT_FORGET:
 		record->known = false;
 		break;
+	case PROTECT_SHUT:
+		record->open = false;
+		break;
 	}
 }
 

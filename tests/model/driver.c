@@ -118,6 +118,7 @@ static void print_action(void *context, const struct protect_action *action)
 		[PROTECT_TO_SERVER] = "to-server ",
 		[PROTECT_VERIFY] = "verify",
 		[PROTECT_FORGET] = "forget",
+		[PROTECT_SHUT] = "shut",
 	};
 	static uint8_t bytes[PACKET_SIZE];
 

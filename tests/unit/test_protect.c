@@ -381,6 +381,83 @@ START_TEST(old_connections_may_end_slowly)
 }
 END_TEST
 
+static bool is_shut(void)
+{
+	return action_count > 0 && actions[action_count - 1].action.kind == PROTECT_SHUT;
+}
+
+/* A server may have begun anew with a recorded ACK: its bytes must not pass either when its cookie
+ * is long forgotten. */
+START_TEST(ends_are_not_forgotten_while_the_client_speaks)
+{
+	uint32_t isn = integrity_isn(&keys[1]);
+	uint32_t next = isn + 1 + NUMBER;
+	bool reset = _i == 1;
+
+	open_verified(isn);
+	if (reset) {
+		judge_plan(plan_to(true, TCP_RST, next, 0), VERDICT_LOOKUP,
+			   REASON_CONNECTION_VERIFIED);
+		resolve(CONNECTION_ENDED);
+	} else {
+		judge_plan(plan_to(true, TCP_ACK | TCP_FIN, next, 0), VERDICT_PASS,
+			   REASON_CONNECTION_VERIFIED);
+		reply(TCP_ACK | TCP_FIN, 4711, next + 1);
+	}
+	for (unsigned int i = 0; i < 4; i++) {
+		judge_plan(plan_to(true, TCP_ACK, isn + 1, 0), VERDICT_PASS,
+			   REASON_CONNECTION_VERIFIED);
+		world.now += 100 * 1000;
+		protect_tick(world.engine, world.now);
+	}
+	judge_plan(plan_to(true, TCP_ACK, isn + 1, 3), VERDICT_LOOKUP, REASON_CONNECTION_VERIFIED);
+	resolve(reset ? CONNECTION_ENDED : CONNECTION_ENDING);
+	ck_assert_int_eq(world.decision.verdict, VERDICT_DROP);
+	ck_assert(!is_shut());
+	world.now += 131 * 1000;
+	protect_tick(world.engine, world.now);
+	ck_assert(is_shut());
+}
+END_TEST
+
+/* One that goes on is forgotten without a word. */
+START_TEST(living_connections_are_not_shut)
+{
+	uint32_t isn = integrity_isn(&keys[1]);
+
+	open_verified(isn);
+	if (_i == 1)
+		judge_plan(plan_to(true, TCP_ACK | TCP_FIN, isn + 1 + NUMBER, 0), VERDICT_PASS,
+			   REASON_CONNECTION_VERIFIED);
+	if (_i == 2)
+		reply(TCP_ACK | TCP_FIN, 4711, isn + 1 + NUMBER);
+	world.now += 131 * 1000;
+	protect_tick(world.engine, world.now);
+	ck_assert(!is_shut());
+	judge_plan(plan_to(true, TCP_ACK, isn + 1 + NUMBER, 3), VERDICT_LOOKUP,
+		   REASON_NO_CONNECTION);
+}
+END_TEST
+
+/* Nor does it tell of an end when somebody's FIN goes no further. */
+START_TEST(dropped_fins_end_nothing)
+{
+	uint32_t isn = integrity_isn(&keys[1]);
+	struct segment_plan plan = plan_to(true, TCP_ACK | TCP_FIN, isn + 1, 0);
+
+	open_pending(isn);
+	parse(&plan);
+	world.bytes[world.packet.transport + 16] ^= 1;
+	judge(VERDICT_DROP, REASON_CHECKSUM_WRONG);
+	judge_plan(plan_to(true, TCP_ACK, isn + 1, NUMBER), VERDICT_DELIVER, REASON_PAYLOAD_VALID);
+	reply(TCP_ACK | TCP_FIN, 4711, isn + 1 + NUMBER);
+	judge_plan(plan_to(true, TCP_ACK, isn + 1 + NUMBER, 3), VERDICT_LOOKUP,
+		   REASON_CONNECTION_VERIFIED);
+	resolve(CONNECTION_ENDING);
+	ck_assert_int_eq(world.decision.verdict, VERDICT_PASS);
+}
+END_TEST
+
 /* An RST that the kernel does not take for the end makes the server say where it is. */
 START_TEST(reset_beside_the_end)
 {
@@ -580,6 +657,9 @@ int main(void)
 	tcase_add_loop_test(tcase, fins_are_counted_by_side, 0, 16);
 	tcase_add_test(tcase, a_fin_with_syn_is_none);
 	tcase_add_loop_test(tcase, old_connections_may_end_slowly, 0, 2);
+	tcase_add_loop_test(tcase, ends_are_not_forgotten_while_the_client_speaks, 0, 2);
+	tcase_add_loop_test(tcase, living_connections_are_not_shut, 0, 3);
+	tcase_add_test(tcase, dropped_fins_end_nothing);
 	tcase_add_loop_test(tcase, reset_beside_the_end, 0, 4);
 	tcase_add_loop_test(tcase, multipath_is_left_behind, 0, 2);
 	tcase_add_loop_test(tcase, multipath_is_left_behind_later, 0, 2);
