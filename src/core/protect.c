@@ -125,18 +125,18 @@ void note_end(struct protect *protect, struct connection *connection, unsigned i
 		set_phase(protect, connection, PHASE_VERIFIED, VERIFIED_TIMEOUT, now);
 }
 
-/* Of a segment of the client that is decided about. What goes no further ends nothing. */
-static void note_segment(struct protect *protect, const struct segment *segment,
-			 const struct decision *decision, uint64_t now)
+/* Of a segment of the client that is decided about; known is NULL for a connection that we do not
+ * know. What goes no further ends nothing. */
+static void note_segment(struct protect *protect, struct connection *known,
+			 const struct segment *segment, const struct decision *decision,
+			 uint64_t now)
 {
-	struct connection *connection = table_find(protect->connections, &segment->tuple);
 	bool goes_on = decision->verdict != VERDICT_DROP || decision->reason == REASON_PAYLOAD_HELD;
-
 	/* A FIN with SYN is one for nobody. */
 	bool fin = (segment->flags & (TCP_FIN | TCP_SYN)) == TCP_FIN;
 
-	if (connection != NULL && goes_on)
-		note_end(protect, connection, fin ? SIDE_CLIENT : 0, now);
+	if (known != NULL && goes_on)
+		note_end(protect, known, fin ? SIDE_CLIENT : 0, now);
 }
 
 /* conntrack takes a FIN that comes twice for one of either side, and does not count those that it
@@ -204,7 +204,8 @@ void protect_judge(struct protect *protect, const struct service_table *services
 	}
 	judge_segment(protect, segment, tracked, now, decision);
 	if (decision->verdict != VERDICT_LOOKUP)
-		note_segment(protect, segment, decision, now.steady);
+		note_segment(protect, table_find(protect->connections, &segment->tuple), segment,
+			     decision, now.steady);
 	guards_note(protect->guards, decision, &source, now.steady);
 }
 
@@ -240,7 +241,7 @@ void protect_resolve(struct protect *protect, struct segment *segment, enum conn
 		decide(decision, VERDICT_CLOSED, REASON_NO_CONNECTION);
 		break;
 	}
-	note_segment(protect, segment, decision, now.steady);
+	note_segment(protect, known, segment, decision, now.steady);
 }
 
 struct expiry {
