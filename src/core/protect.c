@@ -120,17 +120,52 @@ static bool may_begin_anew(const struct protect *protect, const struct connectio
 void note_end(struct protect *protect, struct connection *connection, unsigned int sides,
 	      uint64_t now)
 {
+	if ((sides & ~connection->ended & SIDE_SERVER) != 0)
+		connection->closed = (uint16_t)(now / 1000);
 	connection->ended |= (uint8_t)sides;
 	if (connection->phase == PHASE_VERIFIED && connection->ended == BOTH_SIDES)
 		set_phase(protect, connection, PHASE_VERIFIED, VERIFIED_TIMEOUT, now);
 }
 
+/* Keeps a segment from beginning a connection on a server with SYN cookies. A living connection
+ * does not mind. */
+static void disarm(const struct connection *connection, struct segment *segment,
+		   struct decision *decision)
+{
+	const struct server_view *server = &connection->server;
+	uint32_t harmless = server_view_step_back(server, connection->isn, segment->sequence,
+						  segment->acknowledgement);
+
+	if (!server_view_begins(server, connection->isn, segment->sequence,
+				segment->acknowledgement))
+		return;
+	if (harmless == segment->acknowledgement ||
+	    segment->packet->captured < segment->packet->length) {
+		decide(decision, VERDICT_DROP, REASON_CONNECTION_ENDED);
+		return;
+	}
+	segment_set_acknowledgement(segment, harmless);
+	decision->modified = true;
+}
+
+/* A server that has closed a connection forgets it after a while, also when it has not heard from
+ * the client (FIN_WAIT2), and tells nobody. At first it must get every acknowledgement. */
+static bool may_be_forgotten(const struct connection *connection, uint64_t now)
+{
+	return connection->phase == PHASE_VERIFIED && (connection->ended & SIDE_SERVER) != 0 &&
+	       (uint16_t)(now / 1000 - connection->closed) >= CLOSED_TIMEOUT;
+}
+
 /* Of a segment of the client that is decided about; known is NULL for a connection that we do not
  * know. What goes no further ends nothing. */
-static void note_segment(struct protect *protect, struct connection *known,
-			 const struct segment *segment, const struct decision *decision,
-			 uint64_t now)
+static void conclude(struct protect *protect, struct connection *known, struct segment *segment,
+		     struct decision *decision, uint64_t now)
 {
+	bool acknowledges = (segment->flags & (TCP_SYN | TCP_RST | TCP_ACK)) == TCP_ACK;
+
+	if (known != NULL && decision->verdict == VERDICT_PASS && acknowledges &&
+	    may_be_forgotten(known, now))
+		disarm(known, segment, decision);
 	bool goes_on = decision->verdict != VERDICT_DROP || decision->reason == REASON_PAYLOAD_HELD;
 	/* A FIN with SYN is one for nobody. */
 	bool fin = (segment->flags & (TCP_FIN | TCP_SYN)) == TCP_FIN;
@@ -204,8 +239,8 @@ void protect_judge(struct protect *protect, const struct service_table *services
 	}
 	judge_segment(protect, segment, tracked, now, decision);
 	if (decision->verdict != VERDICT_LOOKUP)
-		note_segment(protect, table_find(protect->connections, &segment->tuple), segment,
-			     decision, now.steady);
+		conclude(protect, table_find(protect->connections, &segment->tuple), segment,
+			 decision, now.steady);
 	guards_note(protect->guards, decision, &source, now.steady);
 }
 
@@ -217,8 +252,10 @@ void protect_resolve(struct protect *protect, struct segment *segment, enum conn
 		return;
 	}
 	struct connection *known = table_find(protect->connections, &segment->tuple);
-	if (known != NULL && known->phase == PHASE_VERIFIED && state == CONNECTION_ENDED)
+	if (known != NULL && known->phase == PHASE_VERIFIED && state == CONNECTION_ENDED) {
 		known->ended = BOTH_SIDES;
+		known->closed = (uint16_t)(now.steady / 1000 - CLOSED_TIMEOUT);
+	}
 	switch (true_state(known, state)) {
 	case CONNECTION_ENDED:
 		decide(decision,
@@ -241,7 +278,7 @@ void protect_resolve(struct protect *protect, struct segment *segment, enum conn
 		decide(decision, VERDICT_CLOSED, REASON_NO_CONNECTION);
 		break;
 	}
-	note_segment(protect, known, segment, decision, now.steady);
+	conclude(protect, known, segment, decision, now.steady);
 }
 
 struct expiry {

@@ -4,6 +4,8 @@ is gone. The number in it is the beginning of the stream then, and what is added
 cookie, too.
 
 The network is that of topology.Direct: client, gateway with knockgw, server."""
+import re
+
 import pytest
 
 from integrity_net import FAMILIES, RIGHT
@@ -40,9 +42,12 @@ def test_handshake_of_a_connection_that_has_ended(lab, place, family, attack, en
     net.go_on("ended")
     net.until("tried")
     net.go_on("tried")
-    # The server did take it for a handshake, so the entry is there, and nothing else keeps the bytes away.
-    wait_until(lambda: "ESTAB" in net.sockets(), what="the server's cookie")
     net.daemon.wait_event(event="dropped", reason="connection-ended")
+    if end == "RST" and not restart:
+        assert net.sockets() == ""
+    else:
+        # The server did take it for a handshake, so the entry is there, and nothing else keeps the bytes away.
+        wait_until(lambda: "ESTAB" in net.sockets(), what="the server's cookie")
     expect_nothing_else(net)
 
 
@@ -62,6 +67,55 @@ def test_server_that_ends_first(lab, place, family):
     net.until("end")
     net.until("ended")
     assert net.seen() == "end"
+    net.go_on("ended")
+
+
+CLOSE = "c.connect()\nfirst = c.peer\nc.send('PA', 1, RIGHT + b' close')\nc.peer = (c.wait('F').seq + 1) % 2**32\n"
+CLOSED = f"6 + {BEHIND}"
+
+
+@SOMEWHERE
+@pytest.mark.parametrize("attack,event,reason", [
+    ("handshake", "dropped", "connection-ended"), ("one segment", "dropped", "connection-ended"),
+    # It acknowledges less, to a server that knows nothing of it.
+    ("further on", "passed", "connection-verified")])
+def test_server_that_has_closed_and_forgotten(lab, place, family, attack, event, reason):
+    """A client that never closes its half is forgotten, and not told."""
+    net = SynNet(lab, place, family)
+    net.host.sysctl("net.ipv4.tcp_syncookies", 2)
+    net.host.sysctl("net.ipv4.tcp_fin_timeout", 7)
+    net.client_starts(CLOSE + f"c.send('A', {CLOSED})\nstop('closed')\nc.peer = first\n" +
+                      ATTACKS[attack].replace("c.wait('P', 1)\n", "") + "stop('tried')\n")
+    net.until("closed")
+    assert net.bytes_seen(len(RIGHT) + 6) == RIGHT + b" close"
+    wait_until(lambda: net.sockets() == "", what="the server's socket to be gone")
+    before = len(net.daemon.events(event=event, reason=reason))
+    net.go_on("closed")
+    net.until("tried")
+    wait_until(lambda: len(net.daemon.events(event=event, reason=reason)) > before,
+               what="the end of the handshake to be judged")
+    net.go_on("tried")
+    assert net.sockets() == ""
+    expect_nothing_else(net)
+
+
+@FAMILIES
+def test_client_that_closes_late(lab, family):
+    """Both have said as much, so its end looks like that of a handshake."""
+    net = SynNet(lab, "routed", family, greeting="." * (len(RIGHT) + 6))
+    net.server.sysctl("net.ipv4.tcp_fin_timeout", 20)
+    net.client_starts(
+        CLOSE + f"assert c.peer == (first + {CLOSED}) % 2**32\nc.send('A', {CLOSED})\nstop('closed')\n"
+        f"c.send('FA', {CLOSED})\nassert c.wait('A').ack == (c.isn + 1 + {CLOSED}) % 2**32\nstop('ended')\n")
+    net.until("closed")
+
+    def seconds_left():
+        timer = re.search(r"timewait,(\d+)sec", net.server.run(["ss", "-Hanto", "sport", "=", ":7000"]).stdout)
+        return int(timer.group(1)) if timer else 20
+
+    wait_until(lambda: seconds_left() <= 13, what="the server to have closed 6 s ago")
+    net.go_on("closed")
+    net.until("ended")
     net.go_on("ended")
 
 

@@ -405,7 +405,7 @@ START_TEST(ends_are_not_forgotten_while_the_client_speaks)
 		reply(TCP_ACK | TCP_FIN, 4711, next + 1);
 	}
 	for (unsigned int i = 0; i < 4; i++) {
-		judge_plan(plan_to(true, TCP_ACK, isn + 1, 0), VERDICT_PASS,
+		judge_plan(plan_to(true, TCP_ACK, next, 0), VERDICT_PASS,
 			   REASON_CONNECTION_VERIFIED);
 		world.now += 100 * 1000;
 		protect_tick(world.engine, world.now);
@@ -417,6 +417,52 @@ START_TEST(ends_are_not_forgotten_while_the_client_speaks)
 	world.now += 131 * 1000;
 	protect_tick(world.engine, world.now);
 	ck_assert(is_shut());
+}
+END_TEST
+
+/* A server forgets what it has closed, whether the client has answered or not. What it could take
+ * for the end of the handshake then says less, or goes no further. */
+START_TEST(nothing_begins_anew_behind_the_end)
+{
+	uint32_t isn = integrity_isn(&keys[1]);
+	bool early = _i == 0;
+	size_t bytes = _i == 1 ? 3 : 0;
+	uint32_t from = isn + 1 - 20;
+
+	open_verified(isn);
+	if (_i == 3) {
+		judge_plan(plan_to(true, TCP_RST, isn + 21, 0), VERDICT_LOOKUP,
+			   REASON_CONNECTION_VERIFIED);
+		resolve(CONNECTION_ENDED);
+	} else {
+		reply(TCP_ACK | TCP_FIN, 4711, isn + 1 + NUMBER);
+		world.now += early ? 4999 : 6000;
+		reply(TCP_ACK | TCP_FIN, 4711, isn + 1 + NUMBER);
+	}
+	for (uint32_t offset = 0; offset < 40; offset++)
+		for (uint32_t said = 0; said < 40; said++) {
+			struct segment_plan plan = plan_to(true, TCP_ACK, from + offset, bytes);
+			uint32_t less = said < 7 ? said : 7;
+			bool begins = offset <= said + 23 && said + 20 <= offset + 3;
+			bool passes = early || !begins || offset + less > said + 23;
+			plan.acknowledgement = 4711 + said;
+			parse(&plan);
+			if (bytes > 0) {
+				judge(VERDICT_LOOKUP, REASON_CONNECTION_VERIFIED);
+				resolve(CONNECTION_VERIFIED);
+			} else {
+				judge(passes ? VERDICT_PASS : VERDICT_DROP,
+				      passes ? REASON_CONNECTION_VERIFIED
+					     : REASON_CONNECTION_ENDED);
+			}
+			ck_assert_int_eq(world.decision.verdict,
+					 passes ? VERDICT_PASS : VERDICT_DROP);
+			ck_assert_int_eq(world.decision.modified, !early && begins && passes);
+			ck_assert_uint_eq(plan.acknowledgement - world.segment.acknowledgement,
+					  world.decision.modified ? less : 0);
+			ck_assert_uint_eq(world.segment.sequence, plan.sequence);
+			ck_assert(segment_checksum_valid(&world.segment));
+		}
 }
 END_TEST
 
@@ -658,6 +704,7 @@ int main(void)
 	tcase_add_test(tcase, a_fin_with_syn_is_none);
 	tcase_add_loop_test(tcase, old_connections_may_end_slowly, 0, 2);
 	tcase_add_loop_test(tcase, ends_are_not_forgotten_while_the_client_speaks, 0, 2);
+	tcase_add_loop_test(tcase, nothing_begins_anew_behind_the_end, 0, 4);
 	tcase_add_loop_test(tcase, living_connections_are_not_shut, 0, 3);
 	tcase_add_test(tcase, dropped_fins_end_nothing);
 	tcase_add_loop_test(tcase, reset_beside_the_end, 0, 4);
