@@ -242,16 +242,20 @@ static void write_protect(FILE *stream, const struct config *config, const struc
 		marks->mask, marks->verified);
 }
 
+/* While a segment waited for its verdict the server may have acknowledged the first bytes, or reset
+ * the connection: that counts then. */
 static void write_settle(FILE *stream, const struct config *config, const struct marks *marks)
 {
+	const uint32_t settled[] = {marks->verified, marks->refused};
+
 	fputs("\tchain settle {\n"
 	      "\t\ttype filter hook prerouting priority mangle - 4; policy accept;\n",
 	      stream);
-	if (wants_replies(config))
+	for (size_t i = 0; wants_replies(config) && i < 2; i++)
 		fprintf(stream,
 			"\t\tct mark & 0x%08x == 0x%08x tcp flags & syn == 0 meta mark & 0x%08x != "
 			"0x00000000 meta mark set meta mark & 0x%08x\n",
-			marks->mask, marks->verified, marks->mask, ~marks->mask);
+			marks->mask, settled[i], marks->mask, ~marks->mask);
 	fprintf(stream,
 		"\t\tct mark & 0x%08x == 0x%08x tcp flags & (fin | syn | rst | ack) != syn accept\n"
 		"\t\tip daddr . tcp dport vmap @settle4\n"

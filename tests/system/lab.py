@@ -354,12 +354,16 @@ class Daemon:
         said = self.knockctl(arguments[0], "--json", *arguments[1:]).stdout
         return [json.loads(line) for line in said.splitlines()]
 
-    def queued_packets(self, first=40, count=64):
+    def queued_packets(self, first=40, count=64, column=7):
         """How many packets the kernel has ever put into the daemon's queues."""
         total = 0
         listing = self.namespace.run("cat /proc/net/netfilter/nfnetlink_queue").stdout
         for line in listing.splitlines():
             fields = line.split()
             if first <= int(fields[0]) < first + count:
-                total += int(fields[7])
+                total += int(fields[column])
         return total
+
+    def waiting_packets(self):
+        """How many of them have no verdict yet."""
+        return self.queued_packets(column=2)

@@ -15,7 +15,7 @@ CONFIG = f"""services = (
 queues = {{ first = 40; count = 2; }};
 log = {{ level = "debug"; }};
 """
-VERIFIED, PENDING = "mark=268435456", "mark=536870912"
+VERIFIED, PENDING, REFUSED = "mark=268435456", "mark=536870912", "mark=805306368"
 OPEN = "c.connect()\nc.send('PA', 1, RIGHT)" + THANKS + "\nc.peer = (c.peer + 6) % 2**32\n"
 # first is what the server has said before any byte of its own.
 BEGIN = OPEN.replace("c.connect()\n", "c.connect()\nfirst = c.peer\n")
@@ -67,7 +67,7 @@ class SynNet(IntegrityNet):
         (self.lab.folder / f"after-{name}").touch()
 
     def mark(self):
-        return next((mark for mark in (VERIFIED, PENDING) if mark in self.tracked(self.next_port)), "")
+        return next((mark for mark in (VERIFIED, PENDING, REFUSED) if mark in self.tracked(self.next_port)), "")
 
     def server_forgets(self):
         """Its socket is gone, and it has told nobody."""

@@ -2,12 +2,14 @@
 """Integrity mode: ends of verified connections that conntrack and the server take differently.
 
 The network is that of topology.Direct: client, gateway with knockgw, server."""
+import signal
+
 import pytest
 
 from integrity_net import FAMILIES, RIGHT, THANKS
 from lab import wait_until
-from syn_net import (AGAIN, BEGIN, BEHIND, BYTES, OPEN, SOMEWHERE, UNCHECKED, VERIFIED, SynNet, expect_nothing_else,
-                     sends)
+from syn_net import (AGAIN, BEGIN, BEHIND, BYTES, OPEN, REFUSED, SOMEWHERE, UNCHECKED, VERIFIED, SynNet,
+                     expect_nothing_else, sends)
 
 ANEW = f"c.peer = first\nc.send('A', 1)\nc.send('PA', 1, {UNCHECKED})\n"
 
@@ -113,6 +115,31 @@ def test_reset_by_the_server(lab, family, right):
     assert net.sockets() == ""
     net.go_on("tried")
     net.expect_checked(right)
+
+
+@FAMILIES
+def test_reset_by_the_server_while_the_daemon_thinks(lab, family):
+    """What it then says of an earlier segment is about a connection that is gone."""
+    net = SynNet(lab, "routed", family)
+    net.client_starts(
+        "c.connect()\nc.send('PA', 1, RIGHT + b'half')\nc.peer = (c.wait('F').seq + 1) % 2**32\n"
+        f"c.send('A', 4 + {BEHIND})\nstop('half')\nc.send('A', 4 + {BEHIND}, hops=1)\nassert c.wait('R')\nstop('reset')\n")
+    net.until("half")
+    assert net.bytes_seen(len(RIGHT) + 4) == RIGHT + b"half"
+    passed = {"event": "passed", "reason": "connection-verified"}
+    wait_until(lambda: "FIN-WAIT-2" in net.sockets(), what="the client's acknowledgement")
+    before = len(net.daemon.events(**passed))
+    net.daemon.process.send_signal(signal.SIGSTOP)
+    net.go_on("half")
+    wait_until(lambda: net.daemon.waiting_packets() == 1, what="a segment to wait for the daemon")
+    net.server.run(["ss", "-K", "sport", "=", ":7000"], check=False)
+    net.until("reset")
+    assert net.mark() == REFUSED
+    net.daemon.process.send_signal(signal.SIGCONT)
+    wait_until(lambda: len(net.daemon.events(**passed)) > before, what="the verdict")
+    net.go_on("reset")
+    wait_until(lambda: net.daemon.waiting_packets() == 0, what="the verdict")
+    assert net.mark() == REFUSED
 
 
 @SOMEWHERE
