@@ -323,8 +323,8 @@ static void carry_out(struct protect_worker *protect, struct worker *worker,
 {
 	bool reply = queued->hook == NF_INET_POST_ROUTING;
 	const struct marks *marks = &protect->setup->marks;
-	/* On a reply it told us something. */
-	bool told = reply && (queued->mark & marks->mask) == marks->verified;
+	/* It told us something. */
+	bool told = (queued->mark & marks->mask) == marks->verified;
 	uint32_t mark = mark_of(marks, queued->mark, told ? VERDICT_CLOSED : decision->verdict);
 	struct queue *queue = worker_queue(worker);
 
@@ -377,6 +377,28 @@ static void refuse_unreadable(struct protect_worker *protect, struct worker *wor
 		      queued->hook == NF_INET_POST_ROUTING ? NF_DROP : NF_ACCEPT, &mark, NULL, 0);
 }
 
+/* An RST from a server's side that belongs to nothing, as conntrack says. There is no connection
+ * behind it, so what the client says must not pass as that of one. */
+static void judge_lost(struct protect_worker *protect, const struct segment *segment,
+		       struct decision *decision)
+{
+	const struct marks *marks = &protect->setup->marks;
+	struct conntrack_entry entry;
+	int found = conntrack_lookup(protect->conntrack, &segment->tuple, &entry);
+
+	*decision = (struct decision){.verdict = VERDICT_PASS, .reason = REASON_SERVER_REPLY};
+	if (found < 0)
+		counter_add(&protect->counters.failed_lookups, 1);
+	if (found <= 0 || (entry.mark & marks->mask) != marks->verified ||
+	    !tuple_equal(&entry.reply, &segment->tuple))
+		return;
+	decision->service = service_table_find(protect->services, &entry.original.destination);
+	if (decision->service == NULL || decision->service->integrity == 0)
+		return;
+	decision->reason = REASON_CONNECTION_ENDED;
+	conntrack_mark(protect->conntrack, &entry.original, marks->refused, marks->mask);
+}
+
 /* hint: what the rules tell of the connection, in our bits of the packet mark. */
 static void judge_segment(struct protect_worker *protect, struct worker *worker,
 			  struct segment *segment, bool reply, uint32_t hint,
@@ -385,6 +407,10 @@ static void judge_segment(struct protect_worker *protect, struct worker *worker,
 	const struct marks *marks = &protect->setup->marks;
 	struct moment now = worker_moment(worker);
 
+	if (!reply && hint == marks->verified) {
+		judge_lost(protect, segment, decision);
+		return;
+	}
 	if (!reply) {
 		protect_judge(protect->engine, protect->services, segment, hint == marks->refused,
 			      now, decision);

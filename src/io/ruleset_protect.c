@@ -176,6 +176,60 @@ static void write_forged(FILE *stream)
 	fputs("\t}\n\n", stream);
 }
 
+/* Where servers answer from, learned while the first bytes are checked: NAT of others may lie in
+ * between. */
+static void write_server_sets(FILE *stream)
+{
+	FOR_EACH_FAMILY(family)
+	{
+		fprintf(stream,
+			"\tset servers%s {\n"
+			"\t\ttype %s . inet_service\n"
+			"\t\tsize 65536\n"
+			"\t\tflags dynamic,timeout\n"
+			"\t\ttimeout 5m\n"
+			"\t}\n\n",
+			family->digit, family->type);
+	}
+}
+
+static void write_learn_server(FILE *stream, const struct marks *marks)
+{
+	FOR_EACH_FAMILY(family)
+	{
+		fprintf(stream,
+			"\t\tct direction reply ct mark & 0x%08x == 0x%08x "
+			"update @servers%s { %s saddr . tcp sport }\n",
+			marks->mask, marks->pending, family->digit, family->header);
+	}
+}
+
+/* conntrack calls an RST invalid that stands before what the client has acknowledged
+ * (nf_conntrack_tcp_packet), but the server may send one: when the client has closed its window and
+ * the server has not got that acknowledgement. Then it must end the connection all the same, and
+ * the daemon finds out which. The packet mark tells it from a client's. */
+static void write_lost(FILE *stream, const struct marks *marks)
+{
+	fprintf(stream,
+		"\tchain ask_lost {\n"
+		"\t\tmeta mark set meta mark & 0x%08x | 0x%08x\n"
+		"\t\tgoto ask\n"
+		"\t}\n\n"
+		"\tchain lost {\n"
+		"\t\tip saddr . tcp sport @servers4 goto ask_lost\n"
+		"\t\tip6 saddr . tcp sport @servers6 goto ask_lost\n"
+		"\t}\n\n"
+		"\tchain lost_local {\n"
+		"\t\ttype filter hook output priority mangle; policy accept;\n",
+		~marks->mask, marks->verified);
+	write_learn_server(stream, marks);
+	fprintf(stream,
+		"\t\ttcp flags & (syn | rst) == rst ct state invalid "
+		"meta mark & 0x%08x != 0x%08x goto lost\n"
+		"\t}\n\n",
+		marks->mask, marks->mask);
+}
+
 /* A server with SYN cookies takes the ACK of a handshake once more when the connection is gone.
  * What follows it must not pass on the old mark, so the daemon asks whether it has ended. conntrack
  * keeps such entries for two minutes at most, but five where it does not take an RST for the end
@@ -194,13 +248,13 @@ static void write_ending(FILE *stream, const struct marks *marks)
 		~marks->mask);
 }
 
-/* The first look at a packet: what needs no question, and who is asked about the rest.
+/* Who is asked about a packet to a service.
  * Without a daemon nobody knows whether an invalid segment belongs to a verified connection. An ACK
  * then waits, since the decoy's RST would end that connection; a FIN is also the first segment of a
  * scan and may go to the decoy, since its connection is ending anyway. So may a SYN+ACK. With a
  * daemon it is asked about: anybody can send one in a client's name, and choose with it where that
  * RST stands. */
-static void write_protect(FILE *stream, const struct config *config, const struct marks *marks)
+static void write_gate(FILE *stream, const struct marks *marks)
 {
 	fprintf(stream,
 		"\tchain ask_syn {\n"
@@ -218,9 +272,16 @@ static void write_protect(FILE *stream, const struct config *config, const struc
 		"\t\tct mark & 0x%08x == 0x%08x goto ask\n"
 		"\t}\n\n",
 		~marks->mask, marks->mask, marks->pending);
+}
+
+/* The first look at a packet: what needs no question. */
+static void write_protect(FILE *stream, const struct config *config, const struct marks *marks)
+{
+	write_gate(stream, marks);
 	if (wants_replies(config)) {
 		write_ending(stream, marks);
 		write_forged(stream);
+		write_lost(stream, marks);
 	}
 	fputs("\tchain protect {\n"
 	      "\t\ttype filter hook prerouting priority mangle - 5; policy accept;\n",
@@ -235,11 +296,20 @@ static void write_protect(FILE *stream, const struct config *config, const struc
 			marks->mask, marks->verified, marks->mask, marks->verified);
 	}
 	fprintf(stream,
-		"\t\tct mark & 0x%08x == 0x%08x tcp flags & (fin | syn | rst | ack) != syn accept\n"
-		"\t\tip daddr . tcp dport @services4 goto gate\n"
-		"\t\tip6 daddr . tcp dport @services6 goto gate\n"
-		"\t}\n\n",
+		"\t\tct mark & 0x%08x == 0x%08x tcp flags & (fin | syn | rst | ack) != syn "
+		"accept\n",
 		marks->mask, marks->verified);
+	if (wants_replies(config)) {
+		write_learn_server(stream, marks);
+		/* Where clients and servers share an interface anybody there could forge it. */
+		fputs("\t\ttcp flags & (syn | rst) == rst ct state invalid iif != \"lo\" "
+		      "fib saddr . iif oif exists fib daddr . iif oif missing jump lost\n",
+		      stream);
+	}
+	fputs("\t\tip daddr . tcp dport @services4 goto gate\n"
+	      "\t\tip6 daddr . tcp dport @services6 goto gate\n"
+	      "\t}\n\n",
+	      stream);
 }
 
 /* While a segment waited for its verdict the server may have acknowledged the first bytes, or reset
@@ -371,6 +441,8 @@ static void write_services(FILE *stream, const struct config *config)
 			ruleset_write_collection(stream, config, family, "set", "checked", "",
 						 is_checked, ruleset_write_endpoint);
 	}
+	if (wants_replies(config))
+		write_server_sets(stream);
 }
 
 void ruleset_write_protect(FILE *stream, const struct config *config, const struct marks *marks)

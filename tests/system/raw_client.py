@@ -35,8 +35,8 @@ class Client:
         checksum_error = fields.pop("wrong_checksum", False)
         hops = {"hlim" if ip is IPv6 else "ttl": fields.pop("hops", 64)}
         packet = ip(src=self.source, dst=self.address, **hops) / TCP(
-            flags=flags, seq=(self.isn + offset) % 2**32, ack=self.peer or 0, window=65000,
-            **self.ports, **fields) / payload
+            flags=flags, seq=(self.isn + offset) % 2**32, ack=self.peer or 0,
+            window=fields.pop("window", 65000), **self.ports, **fields) / payload
         if checksum_error:
             packet = ip(bytes(packet))
             packet[TCP].chksum ^= 0x0101

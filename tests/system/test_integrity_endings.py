@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from integrity_net import FAMILIES, RIGHT, THANKS
+from integrity_net import FAMILIES, RIGHT, THANKS, address_of
 from lab import wait_until
 from syn_net import (AGAIN, BEGIN, BEHIND, BYTES, OPEN, REFUSED, SOMEWHERE, UNCHECKED, VERIFIED, SynNet,
                      expect_nothing_else, sends)
@@ -115,6 +115,50 @@ def test_reset_by_the_server(lab, family, right):
     assert net.sockets() == ""
     net.go_on("tried")
     net.expect_checked(right)
+
+
+@SOMEWHERE
+def test_reset_behind_a_closed_window(lab, place, family):
+    """It stands where the window closed, and the client has acknowledged more: conntrack has seen that, and
+    the server has not."""
+    net = SynNet(lab, place, family)
+    net.host.sysctl("net.ipv4.tcp_syncookies", 2)
+    net.client_starts(
+        BEGIN.replace("c.peer + 6", "c.peer + 3") + f"c.send('A', {BEHIND}, window=0)\nstop('shut')\n"
+        f"c.peer = (c.peer + 3) % 2**32\nc.send('A', {BEHIND}, window=0)\nstop('lost')\n" + ANEW +
+        "stop('tried')\n")
+    net.until("shut")
+    assert net.bytes_seen(len(RIGHT)) == RIGHT
+    wait_until(lambda: " 3 " in net.sockets(), what="three bytes to be without acknowledgement")
+    net.host.nft("table inet lost { chain in { type filter hook input priority 0; tcp dport 7000 drop; }; }")
+    net.go_on("shut")
+    net.until("lost")
+    assert net.mark() == VERIFIED
+    net.host.run(["ss", "-K", "sport", "=", ":7000"], check=False)
+    assert net.seen() == "ConnectionAbortedError"
+    wait_until(lambda: net.mark() == REFUSED, what="the end")
+    assert net.daemon.events(event="passed", reason="connection-ended")
+    net.host.run("nft delete table inet lost")
+    net.go_on("lost")
+    net.until("tried")
+    net.go_on("tried")
+    assert net.sockets() == ""
+    expect_nothing_else(net)
+
+
+@SOMEWHERE
+def test_reset_that_the_clients_network_forges(lab, place, family):
+    """It needs no number, so it must come from where the server is."""
+    net = SynNet(lab, place, family)
+    # The server's own address, too, as it is behind the gateway's NAT.
+    net.client_starts(
+        BEGIN + f"c.send('A', {BEHIND})\nc.send_back('R', first, {BEHIND})\n"
+        f"c.send_back('R', first, {BEHIND}, source='{address_of('routed', family)}')\n"
+        f"c.send('PA', {BEHIND}, b'0123456789')" + THANKS + "\nstop('forged')\n")
+    net.until("forged")
+    assert net.bytes_seen(len(RIGHT) + 10) == RIGHT + b"0123456789"
+    assert net.mark() == VERIFIED
+    net.go_on("forged")
 
 
 @FAMILIES
