@@ -133,14 +133,13 @@ static void disarm(const struct connection *connection, struct segment *segment,
 		   struct decision *decision)
 {
 	const struct server_view *server = &connection->server;
-	uint32_t harmless = server_view_step_back(server, connection->isn, segment->sequence,
-						  segment->acknowledgement);
+	uint32_t acknowledgement = segment->acknowledgement;
 
-	if (!server_view_begins(server, connection->isn, segment->sequence,
-				segment->acknowledgement))
+	if (!server_view_begins(server, connection->isn, segment->sequence, acknowledgement))
 		return;
-	if (harmless == segment->acknowledgement ||
-	    segment->packet->captured < segment->packet->length) {
+	uint32_t harmless =
+		server_view_step_back(server, connection->isn, segment->sequence, acknowledgement);
+	if (harmless == acknowledgement || segment->packet->captured < segment->packet->length) {
 		decide(decision, VERDICT_DROP, REASON_CONNECTION_ENDED);
 		return;
 	}
@@ -153,7 +152,7 @@ static void disarm(const struct connection *connection, struct segment *segment,
 static bool may_be_forgotten(const struct connection *connection, uint64_t now)
 {
 	return connection->phase == PHASE_VERIFIED && (connection->ended & SIDE_SERVER) != 0 &&
-	       (uint16_t)(now / 1000 - connection->closed) >= CLOSED_TIMEOUT;
+	       (uint16_t)(now / 1000 - connection->closed) >= CLOSED_TIMEOUT / 1000;
 }
 
 /* Of a segment of the client that is decided about; known is NULL for a connection that we do not
@@ -254,7 +253,7 @@ void protect_resolve(struct protect *protect, struct segment *segment, enum conn
 	struct connection *known = table_find(protect->connections, &segment->tuple);
 	if (known != NULL && known->phase == PHASE_VERIFIED && state == CONNECTION_ENDED) {
 		known->ended = BOTH_SIDES;
-		known->closed = (uint16_t)(now.steady / 1000 - CLOSED_TIMEOUT);
+		known->closed = (uint16_t)(now.steady / 1000 - CLOSED_TIMEOUT / 1000);
 	}
 	switch (true_state(known, state)) {
 	case CONNECTION_ENDED:

@@ -12,7 +12,7 @@ enum {
 	VERIFIED_TIMEOUT = 130 * 1000,
 	DEAD_TIMEOUT = 300 * 1000,
 	DELIVERY_TIMEOUT = 30 * 1000, /* for the server to acknowledge the bytes of the check */
-	CLOSED_TIMEOUT = 5, /* seconds for which a server surely knows what it has closed */
+	CLOSED_TIMEOUT = 5 * 1000,    /* while a server surely knows what it has closed */
 	DEAD_MAX = 4,                 /* ISNs that one tuple may spoil */
 };
 
@@ -46,7 +46,7 @@ struct connection {
 	uint8_t dead_count;
 	uint8_t ended;      /* which sides have sent a FIN: enum side */
 	uint16_t integrity; /* bytes of its check: the service's when the SYN came */
-	uint16_t closed;    /* when the server did first, in seconds, of which these are the last */
+	uint16_t closed;    /* when the server's FIN came first: the low bits of the seconds */
 	/* The latest SYN that came while the kernel had another connection on this tuple. It means
 	 * nothing before the server has answered it. */
 	struct syn candidate;
