@@ -207,7 +207,8 @@ static void write_learn_server(FILE *stream, const struct marks *marks)
 /* conntrack calls an RST invalid that stands before what the client has acknowledged
  * (nf_conntrack_tcp_packet), but the server may send one: when the client has closed its window and
  * the server has not got that acknowledgement. Then it must end the connection all the same, and
- * the daemon finds out which. The packet mark tells it from a client's. */
+ * the daemon finds out which. The packet mark tells it from a client's. One without ACK answers a
+ * segment that anybody may have sent. */
 static void write_lost(FILE *stream, const struct marks *marks)
 {
 	fprintf(stream,
@@ -224,7 +225,7 @@ static void write_lost(FILE *stream, const struct marks *marks)
 		~marks->mask, marks->verified);
 	write_learn_server(stream, marks);
 	fprintf(stream,
-		"\t\ttcp flags & (syn | rst) == rst ct state invalid "
+		"\t\ttcp flags & (syn | rst | ack) == rst | ack ct state invalid "
 		"meta mark & 0x%08x != 0x%08x goto lost\n"
 		"\t}\n\n",
 		marks->mask, marks->mask);
@@ -302,7 +303,8 @@ static void write_protect(FILE *stream, const struct config *config, const struc
 	if (wants_replies(config)) {
 		write_learn_server(stream, marks);
 		/* Where clients and servers share an interface anybody there could forge it. */
-		fputs("\t\ttcp flags & (syn | rst) == rst ct state invalid iif != \"lo\" "
+		fputs("\t\ttcp flags & (syn | rst | ack) == rst | ack ct state invalid iif != "
+		      "\"lo\" "
 		      "fib saddr . iif oif exists fib daddr . iif oif missing jump lost\n",
 		      stream);
 	}

@@ -167,7 +167,7 @@ def test_reset_by_the_server_while_the_daemon_thinks(lab, family):
     net = SynNet(lab, "routed", family)
     net.client_starts(
         "c.connect()\nc.send('PA', 1, RIGHT + b'half')\nc.peer = (c.wait('F').seq + 1) % 2**32\n"
-        f"c.send('A', 4 + {BEHIND})\nstop('half')\nc.send('A', 4 + {BEHIND}, hops=1)\nassert c.wait('R')\nstop('reset')\n")
+        f"c.send('A', 4 + {BEHIND})\nstop('half')\nc.send('A', 4 + {BEHIND}, hops=1)\nassert c.wait('R', 20)\nstop('reset')\n")
     net.until("half")
     assert net.bytes_seen(len(RIGHT) + 4) == RIGHT + b"half"
     passed = {"event": "passed", "reason": "connection-verified"}
@@ -187,13 +187,15 @@ def test_reset_by_the_server_while_the_daemon_thinks(lab, family):
 
 
 @SOMEWHERE
-@pytest.mark.parametrize("flags", ["SA", "SFA"])
-def test_answer_of_the_decoy(lab, place, family, flags):
-    """Anybody can send a probe in the client's name. The RST that answers it would stand where it says."""
-    net = SynNet(lab, place, family)
+@pytest.mark.parametrize("flags", ["SA", "SFA", "", "F", "FPU", "A", "FA"])
+@pytest.mark.parametrize("reject", ["closed", "reset"])
+def test_answer_of_the_decoy(lab, place, family, flags, reject):
+    """Anybody can send a probe in the client's name. The RST that answers it would stand where it says, or at
+    0, before what the client has acknowledged."""
+    net = SynNet(lab, place, family, reject=reject)
     net.client_starts(
         OPEN + f"c.send('A', {BEHIND})\nc.peer = (c.peer + 1000) % 2**32\nc.send('{flags}', 12345)\n"
-        f"assert c.wait('R', 1) is None\nc.peer = (c.peer - 1000) % 2**32\n"
+        f"assert (c.wait('R', 1) is None) == {'A' in flags}\nc.peer = (c.peer - 1000) % 2**32\n"
         f"c.send('PA', {BEHIND}, b'0123456789')" + THANKS + "\nstop('probed')\n")
     net.until("probed")
     assert net.bytes_seen(len(RIGHT) + 10) == RIGHT + b"0123456789"
