@@ -44,21 +44,19 @@ bool server_view_has_said(const struct server_view *server, uint32_t acknowledge
 	return server->answered && acknowledgement - server->first <= server->next - server->first;
 }
 
-bool server_view_begins(const struct server_view *server, uint32_t isn, uint32_t sequence,
-			uint32_t acknowledgement)
+bool handshake_fits(uint32_t distance, uint32_t sequence, uint32_t acknowledgement)
 {
-	uint32_t offset = sequence - (isn + 1);
-	/* Before it has said anything nobody can acknowledge more than its SYN. */
-	uint32_t said = server->answered ? acknowledgement - server->first : 0;
-
-	return offset - said + COOKIE_SLACK <= 2 * COOKIE_SLACK;
+	return sequence - acknowledgement + distance + COOKIE_SLACK <= 2 * COOKIE_SLACK;
 }
 
 bool server_view_begins_late(const struct server_view *server, uint32_t isn, uint32_t sequence,
 			     uint32_t acknowledgement)
 {
-	return (int32_t)(sequence - (isn + 1)) > 0 &&
-	       server_view_begins(server, isn, sequence, acknowledgement);
+	uint32_t offset = sequence - (isn + 1);
+	/* Before it has said anything nobody can acknowledge more than its SYN. */
+	uint32_t first = server->answered ? server->first : acknowledgement;
+
+	return (int32_t)offset > 0 && handshake_fits(first - (isn + 1), sequence, acknowledgement);
 }
 
 uint32_t server_view_step_back(const struct server_view *server, uint32_t isn, uint32_t sequence,
@@ -68,8 +66,8 @@ uint32_t server_view_step_back(const struct server_view *server, uint32_t isn, u
 	uint32_t enough = 2 * COOKIE_SLACK + 1;
 	uint32_t earlier = acknowledgement - (said < enough ? said : enough);
 
-	if (!server_view_begins(server, isn, sequence, acknowledgement) ||
-	    server_view_begins(server, isn, sequence, earlier))
+	if (!server_view_begins_late(server, isn, sequence, acknowledgement) ||
+	    server_view_begins_late(server, isn, sequence, earlier))
 		return acknowledgement;
 	return earlier;
 }

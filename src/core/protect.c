@@ -127,22 +127,40 @@ void note_end(struct protect *protect, struct connection *connection, unsigned i
 		set_phase(protect, connection, PHASE_VERIFIED, VERIFIED_TIMEOUT, now);
 }
 
+void note_handshake(struct connection *connection)
+{
+	uint32_t at = connection->handshake_count++ % HANDSHAKES_MAX;
+
+	connection->handshakes[at] = connection->server.first - (connection->isn + 1);
+}
+
+static bool fits_a_handshake(const struct connection *connection, uint32_t sequence,
+			     uint32_t acknowledgement)
+{
+	for (uint32_t i = 0; i < HANDSHAKES_MAX && i < connection->handshake_count; i++)
+		if (handshake_fits(connection->handshakes[i], sequence, acknowledgement))
+			return true;
+	return false;
+}
+
 /* Keeps a segment from beginning a connection on a server with SYN cookies. A living connection
- * does not mind. */
+ * does not mind to have less acknowledged than before. */
 static void disarm(const struct connection *connection, struct segment *segment,
 		   struct decision *decision)
 {
-	const struct server_view *server = &connection->server;
-	uint32_t acknowledgement = segment->acknowledgement;
+	uint32_t harmless = segment->acknowledgement;
+	uint32_t said = harmless - connection->server.first;
 
-	if (!server_view_begins(server, connection->isn, segment->sequence, acknowledgement))
-		return;
-	uint32_t harmless =
-		server_view_step_back(server, connection->isn, segment->sequence, acknowledgement);
-	if (harmless == acknowledgement || segment->packet->captured < segment->packet->length) {
-		decide(decision, VERDICT_DROP, REASON_CONNECTION_ENDED);
-		return;
+	while (fits_a_handshake(connection, segment->sequence, harmless)) {
+		if (said < STEP_BACK || segment->packet->captured < segment->packet->length) {
+			decide(decision, VERDICT_DROP, REASON_CONNECTION_ENDED);
+			return;
+		}
+		harmless -= STEP_BACK;
+		said -= STEP_BACK;
 	}
+	if (harmless == segment->acknowledgement)
+		return;
 	segment_set_acknowledgement(segment, harmless);
 	decision->modified = true;
 }

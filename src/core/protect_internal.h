@@ -14,6 +14,8 @@ enum {
 	DELIVERY_TIMEOUT = 30 * 1000, /* for the server to acknowledge the bytes of the check */
 	CLOSED_TIMEOUT = 5 * 1000,    /* while a server surely knows what it has closed */
 	DEAD_MAX = 4,                 /* ISNs that one tuple may spoil */
+	HANDSHAKES_MAX = 4,           /* of one tuple, that are remembered */
+	STEP_BACK = 7,                /* after which an acknowledgement fits a handshake no more */
 };
 
 enum connection_phase {
@@ -47,6 +49,11 @@ struct connection {
 	uint8_t ended;      /* which sides have sent a FIN: enum side */
 	uint16_t integrity; /* bytes of its check: the service's when the SYN came */
 	uint16_t closed;    /* when the server's FIN came first: the low bits of the seconds */
+	/* The latest handshakes that the server began, as for handshake_fits(): it has no
+	 * connection without one. A SYN that is sent again gets another answer in another minute.
+	 */
+	uint32_t handshakes[HANDSHAKES_MAX];
+	uint32_t handshake_count; /* ever */
 	/* The latest SYN that came while the kernel had another connection on this tuple. It means
 	 * nothing before the server has answered it. */
 	struct syn candidate;
@@ -98,6 +105,8 @@ void set_phase(struct protect *protect, struct connection *connection, enum conn
  * came. */
 void note_end(struct protect *protect, struct connection *connection, unsigned int sides,
 	      uint64_t now);
+/* The server has answered: server_view has its first number. */
+void note_handshake(struct connection *connection);
 /* Gives up the ISN of a connection for good; its phase is dead then. */
 void bury(struct connection *connection);
 /* A wrong check ends it for both sides and for good: what the client sent becomes the RST that the

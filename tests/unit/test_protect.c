@@ -442,9 +442,8 @@ START_TEST(nothing_begins_anew_behind_the_end)
 	for (uint32_t offset = 0; offset < 40; offset++)
 		for (uint32_t said = 0; said < 40; said++) {
 			struct segment_plan plan = plan_to(true, TCP_ACK, from + offset, bytes);
-			uint32_t less = said < 7 ? said : 7;
 			bool begins = offset <= said + 23 && said + 20 <= offset + 3;
-			bool passes = early || !begins || offset + less > said + 23;
+			bool passes = early || !begins || said >= 7;
 			plan.acknowledgement = 4711 + said;
 			parse(&plan);
 			if (bytes > 0) {
@@ -459,9 +458,44 @@ START_TEST(nothing_begins_anew_behind_the_end)
 					 passes ? VERDICT_PASS : VERDICT_DROP);
 			ck_assert_int_eq(world.decision.modified, !early && begins && passes);
 			ck_assert_uint_eq(plan.acknowledgement - world.segment.acknowledgement,
-					  world.decision.modified ? less : 0);
+					  world.decision.modified ? 7 : 0);
 			ck_assert_uint_eq(world.segment.sequence, plan.sequence);
 			ck_assert(segment_checksum_valid(&world.segment));
+		}
+}
+END_TEST
+
+/* A SYN that comes again gets another answer, by which a server with SYN cookies stands, too. */
+START_TEST(no_earlier_handshake_begins_anew)
+{
+	uint32_t isn = integrity_isn(&keys[1]);
+	const uint32_t firsts[] = {4711 + 7, 4711 + 14, 900000, 4711 - 50};
+	unsigned int count = sizeof(firsts) / sizeof(firsts[0]);
+
+	judge_plan(plan_to(true, TCP_SYN, isn, 0), VERDICT_PENDING, REASON_TOKEN_VALID);
+	for (unsigned int i = 0; i < count - 1; i++)
+		reply(TCP_SYN | TCP_ACK, firsts[i] - 1, isn + 1);
+	reply(TCP_SYN | TCP_ACK, 4710, isn + 1);
+	judge_plan(plan_to(true, TCP_ACK, isn + 1, NUMBER), VERDICT_DELIVER, REASON_PAYLOAD_VALID);
+	reply(TCP_ACK | TCP_FIN, 4711, isn + 1 + NUMBER);
+	world.now += 6000;
+	for (unsigned int i = 0; i < count; i++)
+		for (uint32_t offset = 0; offset < 60; offset++) {
+			struct segment_plan plan = plan_to(true, TCP_ACK, isn + 1 + offset, 0);
+			plan.acknowledgement = firsts[i] + offset;
+			parse(&plan);
+			struct moment now = {.steady = world.now, .wall = world.wall};
+			protect_judge(world.engine, world.table, &world.segment, false, now,
+				      &world.decision);
+			if (world.decision.verdict == VERDICT_DROP)
+				continue;
+			ck_assert_int_eq(world.decision.verdict, VERDICT_PASS);
+			/* The last one is not among them. */
+			ck_assert_int_eq(world.decision.modified, i < count - 1);
+			uint32_t said = world.segment.acknowledgement - offset;
+			for (unsigned int j = 0; j < count - 1; j++)
+				ck_assert(said - firsts[j] + 3 > 6);
+			ck_assert(said - 4711 + 3 > 6);
 		}
 }
 END_TEST
@@ -705,6 +739,7 @@ int main(void)
 	tcase_add_loop_test(tcase, old_connections_may_end_slowly, 0, 2);
 	tcase_add_loop_test(tcase, ends_are_not_forgotten_while_the_client_speaks, 0, 2);
 	tcase_add_loop_test(tcase, nothing_begins_anew_behind_the_end, 0, 4);
+	tcase_add_test(tcase, no_earlier_handshake_begins_anew);
 	tcase_add_loop_test(tcase, living_connections_are_not_shut, 0, 3);
 	tcase_add_test(tcase, dropped_fins_end_nothing);
 	tcase_add_loop_test(tcase, reset_beside_the_end, 0, 4);
