@@ -120,8 +120,6 @@ static bool may_begin_anew(const struct protect *protect, const struct connectio
 void note_end(struct protect *protect, struct connection *connection, unsigned int sides,
 	      uint64_t now)
 {
-	if ((sides & ~connection->ended & SIDE_SERVER) != 0)
-		connection->closed = (uint16_t)(now / 1000);
 	connection->ended |= (uint8_t)sides;
 	if (connection->phase == PHASE_VERIFIED && connection->ended == BOTH_SIDES)
 		set_phase(protect, connection, PHASE_VERIFIED, VERIFIED_TIMEOUT, now);
@@ -165,12 +163,24 @@ static void disarm(const struct connection *connection, struct segment *segment,
 	decision->modified = true;
 }
 
-/* A server that has closed a connection forgets it after a while, also when it has not heard from
- * the client (FIN_WAIT2), and tells nobody. At first it must get every acknowledgement. */
+/* A server that has closed a connection forgets it after a while, also when the client never closes
+ * it (FIN_WAIT2), and tells nobody. Until its FIN is acknowledged it sends that again, and must get
+ * every acknowledgement. */
 static bool may_be_forgotten(const struct connection *connection, uint64_t now)
 {
+	uint16_t seconds = (uint16_t)(now / 1000 - connection->closed);
+
 	return connection->phase == PHASE_VERIFIED && (connection->ended & SIDE_SERVER) != 0 &&
-	       (uint16_t)(now / 1000 - connection->closed) >= CLOSED_TIMEOUT / 1000;
+	       (connection->parted || seconds >= CLOSED_TIMEOUT / 1000);
+}
+
+void note_server_end(struct protect *protect, struct connection *connection,
+		     const struct segment *segment, uint64_t now)
+{
+	connection->closed = (uint16_t)(now / 1000);
+	connection->closed_at = segment->sequence + segment_sequence_length(segment);
+	connection->parted = false;
+	note_end(protect, connection, SIDE_SERVER, now);
 }
 
 /* Of a segment of the client that is decided about; known is NULL for a connection that we do not
@@ -179,16 +189,19 @@ static void conclude(struct protect *protect, struct connection *known, struct s
 		     struct decision *decision, uint64_t now)
 {
 	bool acknowledges = (segment->flags & (TCP_SYN | TCP_RST | TCP_ACK)) == TCP_ACK;
-
-	if (known != NULL && decision->verdict == VERDICT_PASS && acknowledges &&
-	    may_be_forgotten(known, now))
-		disarm(known, segment, decision);
-	bool goes_on = decision->verdict != VERDICT_DROP || decision->reason == REASON_PAYLOAD_HELD;
 	/* A FIN with SYN is one for nobody. */
 	bool fin = (segment->flags & (TCP_FIN | TCP_SYN)) == TCP_FIN;
 
-	if (known != NULL && goes_on)
-		note_end(protect, known, fin ? SIDE_CLIENT : 0, now);
+	if (known == NULL)
+		return;
+	if (decision->verdict == VERDICT_PASS && acknowledges && may_be_forgotten(known, now))
+		disarm(known, segment, decision);
+	if (decision->verdict == VERDICT_DROP && decision->reason != REASON_PAYLOAD_HELD)
+		return;
+	if (acknowledges && (known->ended & SIDE_SERVER) != 0 &&
+	    (int32_t)(segment->acknowledgement - known->closed_at) >= 0)
+		known->parted = true;
+	note_end(protect, known, fin ? SIDE_CLIENT : 0, now);
 }
 
 /* conntrack takes a FIN that comes twice for one of either side, and does not count those that it
@@ -271,7 +284,7 @@ void protect_resolve(struct protect *protect, struct segment *segment, enum conn
 	struct connection *known = table_find(protect->connections, &segment->tuple);
 	if (known != NULL && known->phase == PHASE_VERIFIED && state == CONNECTION_ENDED) {
 		known->ended = BOTH_SIDES;
-		known->closed = (uint16_t)(now.steady / 1000 - CLOSED_TIMEOUT / 1000);
+		known->parted = true;
 	}
 	switch (true_state(known, state)) {
 	case CONNECTION_ENDED:

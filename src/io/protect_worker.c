@@ -378,18 +378,15 @@ static void refuse_unreadable(struct protect_worker *protect, struct worker *wor
 }
 
 /* An RST from a server's side that belongs to nothing, as conntrack says. There is no connection
- * behind it, so what the client says must not pass as that of one. But at 0 it answers a segment
- * without ACK that anybody may have sent, and may come from a decoy (RFC 9293 3.10.7.1). */
+ * behind it, so what the client says must not pass as that of one. */
 static void judge_lost(struct protect_worker *protect, const struct segment *segment,
 		       struct decision *decision)
 {
 	const struct marks *marks = &protect->setup->marks;
 	struct conntrack_entry entry;
+	int found = conntrack_lookup(protect->conntrack, &segment->tuple, &entry);
 
 	*decision = (struct decision){.verdict = VERDICT_PASS, .reason = REASON_SERVER_REPLY};
-	if (segment->sequence == 0)
-		return;
-	int found = conntrack_lookup(protect->conntrack, &segment->tuple, &entry);
 	if (found < 0)
 		counter_add(&protect->counters.failed_lookups, 1);
 	if (found <= 0 || (entry.mark & marks->mask) != marks->verified ||

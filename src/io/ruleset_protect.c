@@ -149,14 +149,14 @@ static bool wants_replies(const struct config *config)
 }
 
 /* What the server has acknowledged verifies a connection, its SYN+ACK begins another one, and its
- * RST ends it, so nobody else may be able to say it in the server's name: a packet that comes from
- * where no route leads to the server is forged. */
+ * FIN and RST end it, so nobody else may be able to say it in the server's name: a packet that
+ * comes from where no route leads to the server is forged. */
 static void write_forged_replies(FILE *stream, const struct marks *marks)
 {
 	fprintf(stream,
 		"\t\tmeta l4proto tcp iif != \"lo\" ct direction reply ct mark & 0x%08x == 0x%08x "
 		"fib saddr . iif oif missing drop\n"
-		"\t\ttcp flags & (syn | rst) != 0 iif != \"lo\" ct direction reply "
+		"\t\ttcp flags & (fin | syn | rst) != 0 iif != \"lo\" ct direction reply "
 		"ct mark & 0x%08x == 0x%08x fib saddr . iif oif missing goto forged\n",
 		marks->mask, marks->pending, marks->mask, marks->verified);
 }
@@ -207,8 +207,8 @@ static void write_learn_server(FILE *stream, const struct marks *marks)
 /* conntrack calls an RST invalid that stands before what the client has acknowledged
  * (nf_conntrack_tcp_packet), but the server may send one: when the client has closed its window and
  * the server has not got that acknowledgement. Then it must end the connection all the same, and
- * the daemon finds out which. The packet mark tells it from a client's. One without ACK answers a
- * segment that anybody may have sent. */
+ * the daemon finds out which. The packet mark tells it from a client's. One without ACK, or at 0,
+ * answers a segment that anybody may have sent, maybe for a decoy (RFC 9293 3.10.7.1). */
 static void write_lost(FILE *stream, const struct marks *marks)
 {
 	fprintf(stream,
@@ -225,7 +225,7 @@ static void write_lost(FILE *stream, const struct marks *marks)
 		~marks->mask, marks->verified);
 	write_learn_server(stream, marks);
 	fprintf(stream,
-		"\t\ttcp flags & (syn | rst | ack) == rst | ack ct state invalid "
+		"\t\ttcp flags & (syn | rst | ack) == rst | ack tcp sequence != 0 ct state invalid "
 		"meta mark & 0x%08x != 0x%08x goto lost\n"
 		"\t}\n\n",
 		marks->mask, marks->mask);
@@ -303,7 +303,8 @@ static void write_protect(FILE *stream, const struct config *config, const struc
 	if (wants_replies(config)) {
 		write_learn_server(stream, marks);
 		/* Where clients and servers share an interface anybody there could forge it. */
-		fputs("\t\ttcp flags & (syn | rst | ack) == rst | ack ct state invalid iif != "
+		fputs("\t\ttcp flags & (syn | rst | ack) == rst | ack tcp sequence != 0 ct state "
+		      "invalid iif != "
 		      "\"lo\" "
 		      "fib saddr . iif oif exists fib daddr . iif oif missing jump lost\n",
 		      stream);

@@ -146,14 +146,21 @@ def test_reset_behind_a_closed_window(lab, place, family):
     expect_nothing_else(net)
 
 
+FORGED = {
+    # Behind a closed window it needs no number. The server's own address, too, as it is behind the gateway's NAT.
+    "RST": f"for source in (None, real): c.send_back('RA', first, {BEHIND}, source)\n",
+    # With one in the client's name, which no server takes, it would be the end.
+    "FIN": f"c.send_back('FA', c.peer, {BEHIND})\nc.send('FA', {BEHIND} + 10**9)\n",
+}
+
+
 @SOMEWHERE
-def test_reset_that_the_clients_network_forges(lab, place, family):
-    """It needs no number, so it must come from where the server is."""
+@pytest.mark.parametrize("kind", FORGED)
+def test_end_that_the_clients_network_forges(lab, place, family, kind):
+    """It must come from where the server is."""
     net = SynNet(lab, place, family)
-    # The server's own address, too, as it is behind the gateway's NAT.
     net.client_starts(
-        BEGIN + f"c.send('A', {BEHIND})\nc.send_back('R', first, {BEHIND})\n"
-        f"c.send_back('R', first, {BEHIND}, source='{address_of('routed', family)}')\n"
+        f"real = '{address_of('routed', family)}'\n" + BEGIN + f"c.send('A', {BEHIND})\n" + FORGED[kind] +
         f"c.send('PA', {BEHIND}, b'0123456789')" + THANKS + "\nstop('forged')\n")
     net.until("forged")
     assert net.bytes_seen(len(RIGHT) + 10) == RIGHT + b"0123456789"
