@@ -44,19 +44,14 @@ bool server_view_has_said(const struct server_view *server, uint32_t acknowledge
 	return server->answered && acknowledgement - server->first <= server->next - server->first;
 }
 
-bool handshake_fits(uint32_t distance, uint32_t sequence, uint32_t acknowledgement)
-{
-	return sequence - acknowledgement + distance + COOKIE_SLACK <= 2 * COOKIE_SLACK;
-}
-
 bool server_view_begins_late(const struct server_view *server, uint32_t isn, uint32_t sequence,
 			     uint32_t acknowledgement)
 {
 	uint32_t offset = sequence - (isn + 1);
 	/* Before it has said anything nobody can acknowledge more than its SYN. */
-	uint32_t first = server->answered ? server->first : acknowledgement;
+	uint32_t said = server->answered ? acknowledgement - server->first : 0;
 
-	return (int32_t)offset > 0 && handshake_fits(first - (isn + 1), sequence, acknowledgement);
+	return (int32_t)offset > 0 && offset - said + COOKIE_SLACK <= 2 * COOKIE_SLACK;
 }
 
 uint32_t server_view_step_back(const struct server_view *server, uint32_t isn, uint32_t sequence,

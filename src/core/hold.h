@@ -35,13 +35,9 @@ void server_view_update(struct server_view *server, const struct segment *segmen
 bool server_view_has_said(const struct server_view *server, uint32_t acknowledgement);
 
 /* Whether a server that knows nothing of the connection, and uses SYN cookies, could take a segment
- * for the end of a handshake, and begin the stream there. Linux adds the ISN to the cookie
- * (secure_tcp_syn_cookie()), so what matters is how far both numbers are off, and one of four
- * values of the MSS hides in it. distance: from the client's first number behind its SYN to the
- * server's. */
-bool handshake_fits(uint32_t distance, uint32_t sequence, uint32_t acknowledgement);
-
-/* The same for the handshake of this connection, behind ISN + 1. isn: of the client. */
+ * for the end of the handshake, and begin the stream behind ISN + 1. isn: of the client. Linux adds
+ * the ISN to the cookie (secure_tcp_syn_cookie()), so what matters is how far both numbers are
+ * off, and one of four values of the MSS hides in it. */
 bool server_view_begins_late(const struct server_view *server, uint32_t isn, uint32_t sequence,
 			     uint32_t acknowledgement);
 

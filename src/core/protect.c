@@ -125,83 +125,18 @@ void note_end(struct protect *protect, struct connection *connection, unsigned i
 		set_phase(protect, connection, PHASE_VERIFIED, VERIFIED_TIMEOUT, now);
 }
 
-void note_handshake(struct connection *connection)
-{
-	uint32_t at = connection->handshake_count++ % HANDSHAKES_MAX;
-
-	connection->handshakes[at] = connection->server.first - (connection->isn + 1);
-}
-
-static bool fits_a_handshake(const struct connection *connection, uint32_t sequence,
-			     uint32_t acknowledgement)
-{
-	for (uint32_t i = 0; i < HANDSHAKES_MAX && i < connection->handshake_count; i++)
-		if (handshake_fits(connection->handshakes[i], sequence, acknowledgement))
-			return true;
-	return false;
-}
-
-/* Keeps a segment from beginning a connection on a server with SYN cookies. A living connection
- * does not mind to have less acknowledged than before. */
-static void disarm(const struct connection *connection, struct segment *segment,
-		   struct decision *decision)
-{
-	uint32_t harmless = segment->acknowledgement;
-	uint32_t said = harmless - connection->server.first;
-
-	while (fits_a_handshake(connection, segment->sequence, harmless)) {
-		if (said < STEP_BACK || segment->packet->captured < segment->packet->length) {
-			decide(decision, VERDICT_DROP, REASON_CONNECTION_ENDED);
-			return;
-		}
-		harmless -= STEP_BACK;
-		said -= STEP_BACK;
-	}
-	if (harmless == segment->acknowledgement)
-		return;
-	segment_set_acknowledgement(segment, harmless);
-	decision->modified = true;
-}
-
-/* A server that has closed a connection forgets it after a while, also when the client never closes
- * it (FIN_WAIT2), and tells nobody. Until its FIN is acknowledged it sends that again, and must get
- * every acknowledgement. */
-static bool may_be_forgotten(const struct connection *connection, uint64_t now)
-{
-	uint16_t seconds = (uint16_t)(now / 1000 - connection->closed);
-
-	return connection->phase == PHASE_VERIFIED && (connection->ended & SIDE_SERVER) != 0 &&
-	       (connection->parted || seconds >= CLOSED_TIMEOUT / 1000);
-}
-
-void note_server_end(struct protect *protect, struct connection *connection,
-		     const struct segment *segment, uint64_t now)
-{
-	connection->closed = (uint16_t)(now / 1000);
-	connection->closed_at = segment->sequence + segment_sequence_length(segment);
-	connection->parted = false;
-	note_end(protect, connection, SIDE_SERVER, now);
-}
-
 /* Of a segment of the client that is decided about; known is NULL for a connection that we do not
  * know. What goes no further ends nothing. */
-static void conclude(struct protect *protect, struct connection *known, struct segment *segment,
-		     struct decision *decision, uint64_t now)
+static void note_segment(struct protect *protect, struct connection *known,
+			 const struct segment *segment, const struct decision *decision,
+			 uint64_t now)
 {
-	bool acknowledges = (segment->flags & (TCP_SYN | TCP_RST | TCP_ACK)) == TCP_ACK;
+	bool goes_on = decision->verdict != VERDICT_DROP || decision->reason == REASON_PAYLOAD_HELD;
 	/* A FIN with SYN is one for nobody. */
 	bool fin = (segment->flags & (TCP_FIN | TCP_SYN)) == TCP_FIN;
 
-	if (known == NULL)
-		return;
-	if (decision->verdict == VERDICT_PASS && acknowledges && may_be_forgotten(known, now))
-		disarm(known, segment, decision);
-	if (decision->verdict == VERDICT_DROP && decision->reason != REASON_PAYLOAD_HELD)
-		return;
-	if (acknowledges && (known->ended & SIDE_SERVER) != 0 &&
-	    (int32_t)(segment->acknowledgement - known->closed_at) >= 0)
-		known->parted = true;
-	note_end(protect, known, fin ? SIDE_CLIENT : 0, now);
+	if (known != NULL && goes_on)
+		note_end(protect, known, fin ? SIDE_CLIENT : 0, now);
 }
 
 /* conntrack takes a FIN that comes twice for one of either side, and does not count those that it
@@ -269,8 +204,8 @@ void protect_judge(struct protect *protect, const struct service_table *services
 	}
 	judge_segment(protect, segment, tracked, now, decision);
 	if (decision->verdict != VERDICT_LOOKUP)
-		conclude(protect, table_find(protect->connections, &segment->tuple), segment,
-			 decision, now.steady);
+		note_segment(protect, table_find(protect->connections, &segment->tuple), segment,
+			     decision, now.steady);
 	guards_note(protect->guards, decision, &source, now.steady);
 }
 
@@ -282,10 +217,8 @@ void protect_resolve(struct protect *protect, struct segment *segment, enum conn
 		return;
 	}
 	struct connection *known = table_find(protect->connections, &segment->tuple);
-	if (known != NULL && known->phase == PHASE_VERIFIED && state == CONNECTION_ENDED) {
+	if (known != NULL && known->phase == PHASE_VERIFIED && state == CONNECTION_ENDED)
 		known->ended = BOTH_SIDES;
-		known->parted = true;
-	}
 	switch (true_state(known, state)) {
 	case CONNECTION_ENDED:
 		decide(decision,
@@ -308,7 +241,7 @@ void protect_resolve(struct protect *protect, struct segment *segment, enum conn
 		decide(decision, VERDICT_CLOSED, REASON_NO_CONNECTION);
 		break;
 	}
-	conclude(protect, known, segment, decision, now.steady);
+	note_segment(protect, known, segment, decision, now.steady);
 }
 
 struct expiry {

@@ -12,10 +12,7 @@ enum {
 	VERIFIED_TIMEOUT = 130 * 1000,
 	DEAD_TIMEOUT = 300 * 1000,
 	DELIVERY_TIMEOUT = 30 * 1000, /* for the server to acknowledge the bytes of the check */
-	CLOSED_TIMEOUT = 5 * 1000,    /* while a server waits for the answer to its FIN, at least */
 	DEAD_MAX = 4,                 /* ISNs that one tuple may spoil */
-	HANDSHAKES_MAX = 4,           /* of one tuple, that are remembered */
-	STEP_BACK = 7,                /* after which an acknowledgement fits a handshake no more */
 };
 
 enum connection_phase {
@@ -48,14 +45,7 @@ struct connection {
 	uint8_t dead_count;
 	uint8_t ended;      /* which sides have sent a FIN: enum side */
 	uint16_t integrity; /* bytes of its check: the service's when the SYN came */
-	uint16_t closed;    /* when the server's FIN came last: the low bits of the seconds */
-	uint32_t closed_at; /* the number behind it */
-	bool parted;        /* the client has acknowledged it since, or there was an RST */
-	/* The latest handshakes that the server began, as for handshake_fits(): it has no
-	 * connection without one. A SYN that is sent again gets another answer in another minute.
-	 */
-	uint32_t handshakes[HANDSHAKES_MAX];
-	uint32_t handshake_count; /* ever */
+	uint16_t reserved2;
 	/* The latest SYN that came while the kernel had another connection on this tuple. It means
 	 * nothing before the server has answered it. */
 	struct syn candidate;
@@ -107,11 +97,6 @@ void set_phase(struct protect *protect, struct connection *connection, enum conn
  * came. */
 void note_end(struct protect *protect, struct connection *connection, unsigned int sides,
 	      uint64_t now);
-/* The same with a FIN of the server. */
-void note_server_end(struct protect *protect, struct connection *connection,
-		     const struct segment *segment, uint64_t now);
-/* The server has answered: server_view has its first number. */
-void note_handshake(struct connection *connection);
 /* Gives up the ISN of a connection for good; its phase is dead then. */
 void bury(struct connection *connection);
 /* A wrong check ends it for both sides and for good: what the client sent becomes the RST that the

@@ -402,7 +402,7 @@ void protect_reply(struct protect *protect, const struct service_table *services
 		return;
 	}
 	if (connection != NULL && (segment->flags & TCP_FIN) != 0)
-		note_server_end(protect, connection, segment, now);
+		note_end(protect, connection, SIDE_SERVER, now);
 	if (verified)
 		return;
 	/* The kernel calls it pending and nobody will ever check it: an earlier daemon may have

@@ -266,10 +266,8 @@ void judge_answer(struct protect *protect, struct connection *connection,
 	if (!repeated && !first)
 		begin(protect, connection, &syn, PHASE_PENDING,
 		      service_pending_timeout(decision->service), now);
-	if (!repeated) {
+	if (!repeated)
 		server_view_update(&connection->server, segment);
-		note_handshake(connection);
-	}
 	decide(decision, VERDICT_PASS, REASON_SERVER_REPLY);
 	if (verified && connection->phase == PHASE_PENDING)
 		decision->verdict = VERDICT_PENDING;

@@ -38,7 +38,6 @@ struct record {
 	bool dead[ISNS];
 	unsigned int count;
 	bool open;       /* checked, as far as the service wants it, and so told the kernel */
-	bool over;       /* it was open, and conntrack has told of its reset */
 	bool checked;    /* the bytes were right, the server has yet to say that it has them */
 	uint32_t isn;    /* of the connection that the engine stands for */
 	bool answered;   /* by a SYN+ACK */
@@ -201,7 +200,7 @@ static void check_range(const struct service *service, const struct record *reco
 
 static void begin(struct record *record, uint32_t isn)
 {
-	record->open = record->over = record->checked = record->answered = false;
+	record->open = record->checked = record->answered = false;
 	record->isn = isn;
 }
 
@@ -250,33 +249,15 @@ static void check_syn(const struct service *service, struct record *record,
 		record->checked = false;
 }
 
-/* Whether a server with SYN cookies may take it for the end of the handshake. */
-static bool ends_handshake(const struct record *record, const struct segment *segment)
-{
-	uint32_t offset = segment->sequence - (record->isn + 1);
-	uint32_t said = segment->acknowledgement - (record->server + 1);
-
-	return (segment->flags & (TCP_SYN | TCP_RST | TCP_ACK)) == TCP_ACK &&
-	       offset - said + 3 <= 6;
-}
-
-/* What goes on while the server's cookie may be good. */
-static void check_behind_reset(struct record *record, const struct segment *segment,
-			       enum connection_state conntrack)
-{
-	MUST(conntrack != CONNECTION_ENDED || segment->payload_length == 0);
-	record->over |= record->open && conntrack == CONNECTION_ENDED;
-	MUST(!record->over || !ends_handshake(record, segment));
-}
-
 static void check_later(const struct service *service, struct record *record,
-			const struct segment *was, const struct segment *is, bool checksum_valid,
+			const struct segment *was, bool checksum_valid,
 			enum connection_state conntrack, const struct decision *decision)
 {
 	int which = find_isn(record, was->sequence - 1);
 
-	if (service->integrity > 0 && now - START <= COOKIE_AGE && goes_on(decision))
-		check_behind_reset(record, is, conntrack);
+	/* As long as the server's cookie may be good. */
+	if (conntrack == CONNECTION_ENDED && service->integrity > 0 && now - START <= COOKIE_AGE)
+		MUST(!goes_on(decision) || was->payload_length == 0);
 	if (goes_on(decision) && !record->open && !is_verified(conntrack)) {
 		MUST(record->count > 0);
 		if ((was->flags & (TCP_ACK | TCP_SYN | TCP_RST)) == TCP_ACK)
@@ -355,8 +336,8 @@ static void give(unsigned int connection, size_t length, uint8_t how)
 	if (segment_is_initial_syn(&was))
 		check_syn(service, record, &was, &segment, asked, conntrack, &decision);
 	else
-		check_later(service, record, &was, &segment, valid,
-			    asked ? conntrack : CONNECTION_UNKNOWN, &decision);
+		check_later(service, record, &was, valid, asked ? conntrack : CONNECTION_UNKNOWN,
+			    &decision);
 	check_bytes(&packet, old_packet.length, valid, &decision);
 	MUST(protect_pending(engine) <= CAPACITY);
 }

@@ -15,8 +15,7 @@ RIGHT = b"sixteen bytes ok and then some more"
 WRONG = b"sixteen bytes no and then some more"
 # What every script of raw_client.py knows.
 SETUP = f"RIGHT, WRONG, N = {RIGHT!r}, {WRONG!r}, {N}\n"
-# Tells on standard output what the application sees of each connection. It closes its half after "half", and
-# all after "close".
+# Tells on standard output what the application sees of each connection. It closes its half after "half".
 APPLICATION = """
 import socket, sys, threading
 listener = socket.socket(socket.AF_INET6)
@@ -34,9 +33,6 @@ def serve(peer):
             print('bytes', part.hex(), flush=True)
             if part.endswith(b'half'):
                 peer.shutdown(socket.SHUT_WR)
-            elif part.endswith(b'close'):
-                peer.close()
-                break
             elif b'half' not in data:
                 peer.sendall(b'thanks')
         print('end', flush=True)

@@ -4,8 +4,6 @@ is gone. The number in it is the beginning of the stream then, and what is added
 cookie, too.
 
 The network is that of topology.Direct: client, gateway with knockgw, server."""
-import time
-
 import pytest
 
 from integrity_net import FAMILIES, RIGHT
@@ -42,12 +40,9 @@ def test_handshake_of_a_connection_that_has_ended(lab, place, family, attack, en
     net.go_on("ended")
     net.until("tried")
     net.go_on("tried")
+    # The server did take it for a handshake, so the entry is there, and nothing else keeps the bytes away.
+    wait_until(lambda: "ESTAB" in net.sockets(), what="the server's cookie")
     net.daemon.wait_event(event="dropped", reason="connection-ended")
-    if restart:
-        # The server did take it for a handshake, so the entry is there, and nothing else keeps the bytes away.
-        wait_until(lambda: "ESTAB" in net.sockets(), what="the server's cookie")
-    else:
-        assert net.sockets() == ""
     expect_nothing_else(net)
 
 
@@ -67,51 +62,6 @@ def test_server_that_ends_first(lab, place, family):
     net.until("end")
     net.until("ended")
     assert net.seen() == "end"
-    net.go_on("ended")
-
-
-CLOSE = "c.connect()\nfirst = c.peer\nc.send('PA', 1, RIGHT + b' close')\nc.peer = (c.wait('F').seq + 1) % 2**32\n"
-CLOSED = f"6 + {BEHIND}"
-
-
-@SOMEWHERE
-@pytest.mark.parametrize("attack", ["handshake", "one segment", "further on"])
-def test_server_that_has_closed_and_forgotten(lab, place, family, attack):
-    """A client that never closes its half is forgotten, and not told."""
-    net = SynNet(lab, place, family)
-    net.host.sysctl("net.ipv4.tcp_syncookies", 2)
-    net.host.sysctl("net.ipv4.tcp_fin_timeout", 1)
-    net.client_starts(CLOSE + f"c.send('A', {CLOSED})\nstop('closed')\nc.peer = first\n" +
-                      ATTACKS[attack].replace("c.wait('P', 1)\n", "") + "stop('tried')\n")
-    net.until("closed")
-    assert net.bytes_seen(len(RIGHT) + 6) == RIGHT + b" close"
-    wait_until(lambda: net.sockets() == "", what="the server's socket to be gone")
-    net.go_on("closed")
-    net.until("tried")
-    net.daemon.wait_event(event="dropped", reason="connection-ended")
-    net.go_on("tried")
-    assert net.sockets() == ""
-    expect_nothing_else(net)
-
-
-@SOMEWHERE
-@pytest.mark.parametrize("seconds", [0, 7], ids=["", "late"])
-def test_end_that_looks_like_a_beginning(lab, place, family, seconds):
-    """Both have said as much, and the link may be down when the server closes."""
-    net = SynNet(lab, place, family, greeting="." * (len(RIGHT) + 6))
-    net.client_starts(
-        CLOSE + f"assert c.peer == (first + {CLOSED}) % 2**32\nstop('closed')\nc.send('A', {CLOSED})\n"
-        f"stop('acknowledged')\nc.send('FA', {CLOSED})\n"
-        f"while c.wait('A').ack != (c.isn + 1 + {CLOSED}) % 2**32: pass\nstop('ended')\n")
-    net.until("closed")
-    began = time.monotonic()
-    wait_until(lambda: time.monotonic() - began >= seconds, what="the link")
-    net.go_on("closed")
-    net.until("acknowledged")
-    wait_until(lambda: "FIN-WAIT-2" in net.sockets(), what="the acknowledgement of the FIN")
-    net.go_on("acknowledged")
-    net.until("ended")
-    wait_until(lambda: "TIME-WAIT" in net.sockets(), what="the client's FIN")
     net.go_on("ended")
 
 
