@@ -303,9 +303,8 @@ static void write_protect(FILE *stream, const struct config *config, const struc
 	if (wants_replies(config)) {
 		write_learn_server(stream, marks);
 		/* Where clients and servers share an interface anybody there could forge it. */
-		fputs("\t\ttcp flags & (syn | rst | ack) == rst | ack tcp sequence != 0 ct state "
-		      "invalid iif != "
-		      "\"lo\" "
+		fputs("\t\ttcp flags & (syn | rst | ack) == rst | ack tcp sequence != 0 "
+		      "ct state invalid iif != \"lo\" "
 		      "fib saddr . iif oif exists fib daddr . iif oif missing jump lost\n",
 		      stream);
 	}

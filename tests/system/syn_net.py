@@ -39,7 +39,8 @@ class SynNet(IntegrityNet):
     """A raw client that knows two SYNs: its own, for RIGHT, and another, which is for WRONG."""
 
     def __init__(self, lab, place="routed", family=0, reject="closed", **more):
-        super().__init__(lab, CONFIG.replace("integrity =", f'reject = "{reject}"; integrity ='), on_gateway=place == "local", **more)
+        config = CONFIG.replace("integrity =", f'reject = "{reject}"; integrity =')
+        super().__init__(lab, config, on_gateway=place == "local", **more)
         self.family, self.at = family, address_of(place, family)
         isn, other = (knock_client.token(KNOCKCTL, SECRET, self.at, PORT, payload[:N])
                       for payload in (RIGHT, WRONG))

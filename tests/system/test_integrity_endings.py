@@ -174,7 +174,8 @@ def test_reset_by_the_server_while_the_daemon_thinks(lab, family):
     net = SynNet(lab, "routed", family)
     net.client_starts(
         "c.connect()\nc.send('PA', 1, RIGHT + b'half')\nc.peer = (c.wait('F').seq + 1) % 2**32\n"
-        f"c.send('A', 4 + {BEHIND})\nstop('half')\nc.send('A', 4 + {BEHIND}, hops=1)\nassert c.wait('R', 20)\nstop('reset')\n")
+        f"c.send('A', 4 + {BEHIND})\nstop('half')\nc.send('A', 4 + {BEHIND}, hops=1)\nassert c.wait('R', 20)\n"
+        "stop('reset')\n")
     net.until("half")
     assert net.bytes_seen(len(RIGHT) + 4) == RIGHT + b"half"
     passed = {"event": "passed", "reason": "connection-verified"}
