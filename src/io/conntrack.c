@@ -204,11 +204,11 @@ static int ask(struct conntrack *conntrack, const struct tuple *tuple, uint16_t 
 	return await_answer(conntrack, &reader);
 }
 
-int conntrack_lookup(struct conntrack *conntrack, const struct tuple *original,
+int conntrack_lookup(struct conntrack *conntrack, const struct tuple *tuple,
 		     struct conntrack_entry *entry)
 {
 	*entry = (struct conntrack_entry){0};
-	if (ask(conntrack, original, IPCTNL_MSG_CT_GET, 0, 0, entry) >= 0)
+	if (ask(conntrack, tuple, IPCTNL_MSG_CT_GET, 0, 0, entry) >= 0)
 		return 1;
 	return errno == ENOENT ? 0 : -1;
 }

@@ -21,10 +21,10 @@ struct conntrack_entry {
 	struct tuple reply;    /* of the other direction: server -> client, before NAT is undone */
 };
 
-/* Looks up a TCP connection by its original direction: the client's tuple as it stood on the wire.
- * Returns 1 when there is one, 0 when there is none, -1 with errno set when the kernel gave no
- * answer within a second. */
-int conntrack_lookup(struct conntrack *conntrack, const struct tuple *original,
+/* Looks up a TCP connection by the tuple of either direction, as it stood on the wire. Returns 1
+ * when there is one, 0 when there is none, -1 with errno set when the kernel gave no answer within
+ * a second. */
+int conntrack_lookup(struct conntrack *conntrack, const struct tuple *tuple,
 		     struct conntrack_entry *entry);
 
 /* Calls back for every TCP connection whose mark has that value in the bits of mask, which is not

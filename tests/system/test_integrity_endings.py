@@ -11,7 +11,16 @@ from lab import wait_until
 from syn_net import (AGAIN, BEGIN, BEHIND, BYTES, OPEN, REFUSED, SOMEWHERE, UNCHECKED, VERIFIED, SynNet,
                      expect_nothing_else, sends)
 
+# The client goes on, behind RIGHT.
+GOES_ON = f"c.send('PA', {BEHIND}, b'0123456789')" + THANKS + "\nstop('gone on')\n"
 ANEW = f"c.peer = first\nc.send('A', 1)\nc.send('PA', 1, {UNCHECKED})\n"
+
+
+def expect_going_on(net):
+    net.until("gone on")
+    assert net.bytes_seen(len(RIGHT) + 10) == RIGHT + b"0123456789"
+    assert net.mark() == VERIFIED
+    net.go_on("gone on")
 
 
 @FAMILIES
@@ -161,11 +170,8 @@ def test_end_that_the_clients_network_forges(lab, place, family, kind):
     net = SynNet(lab, place, family)
     net.client_starts(
         f"real = '{address_of('routed', family)}'\n" + BEGIN + f"c.send('A', {BEHIND})\n" + FORGED[kind] +
-        f"c.send('PA', {BEHIND}, b'0123456789')" + THANKS + "\nstop('forged')\n")
-    net.until("forged")
-    assert net.bytes_seen(len(RIGHT) + 10) == RIGHT + b"0123456789"
-    assert net.mark() == VERIFIED
-    net.go_on("forged")
+        GOES_ON)
+    expect_going_on(net)
 
 
 @FAMILIES
@@ -204,11 +210,8 @@ def test_answer_of_the_decoy(lab, place, family, reject, flags):
     net.client_starts(
         OPEN + f"c.send('A', {BEHIND})\nc.peer = (c.peer + 1000) % 2**32\nc.send('{flags}', 12345)\n"
         f"assert (c.wait('R', 1) is None) == {'A' in flags}\nc.peer = (c.peer - 1000) % 2**32\n"
-        f"c.send('PA', {BEHIND}, b'0123456789')" + THANKS + "\nstop('probed')\n")
-    net.until("probed")
-    assert net.bytes_seen(len(RIGHT) + 10) == RIGHT + b"0123456789"
-    assert net.mark() == VERIFIED
-    net.go_on("probed")
+        + GOES_ON)
+    expect_going_on(net)
 
 
 @FAMILIES
